@@ -1,0 +1,79 @@
+// A Program: the stages that one Plan becomes, with everything that a library around them must know. It holds
+// the algorithm alone; schedules/ finds the Funcs of a stage by name and arranges them.
+#ifndef MHA_GENERATOR_PIPELINE_PROGRAM_H_
+#define MHA_GENERATOR_PIPELINE_PROGRAM_H_
+
+#include <Halide.h>
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "generator/ir/plan.h"
+
+namespace mha {
+
+// The same notions as in runtime/include/mha/kernel.h, before they are emitted as constants.
+enum class Symbol { kOne, kBatch, kQuery, kKey };
+struct Extent {
+  int64_t scale = 1;
+  Symbol symbol = Symbol::kOne;
+  int round = 1;
+};
+enum class ValueCheck { kNone, kKeyLengths, kInt32Offset };
+
+struct TensorInfo {
+  std::string name;
+  bool output = false;
+  Dtype dtype = Dtype::kF32;
+  std::vector<Extent> axes;  // outermost first
+  ValueCheck check = ValueCheck::kNone;
+};
+struct WeightInfo {
+  std::string name;
+  std::vector<int64_t> shape;
+};
+struct PackPart {
+  int weight = 0;
+  int64_t first_row = 0, row_groups = 1, row_width = 0, row_padded = 0;
+  double scale = 1;
+};
+struct PackInfo {
+  bool vector = false;
+  int panel = 1;
+  int64_t rows = 0, columns = 1;
+  int64_t col_groups = 1, col_width = 1, col_padded = 1;
+  std::vector<PackPart> parts;
+};
+struct BufferInfo {
+  std::string name;
+  Dtype dtype = Dtype::kF32;
+  std::vector<Extent> extents;  // innermost first
+};
+struct Operand {
+  enum Kind { kTensor, kPack, kBuffer, kScalar } kind = kTensor;
+  int index = 0;             // into the lists below; for scalars the Symbol
+  std::vector<int> axes;     // tensors: axes[i] is the tensor's axis that is dimension i
+};
+
+struct Stage {
+  std::string name;                        // "project_qkv", "attention", ... unique in the program
+  Halide::Pipeline pipeline;
+  std::vector<Halide::Argument> arguments;  // inputs, in the order of `operands`; outputs follow
+  std::vector<Operand> operands;           // inputs, then the pipeline's outputs
+  std::map<std::string, Halide::Func> funcs;  // by the names that schedules use
+  std::map<std::string, Halide::RDom> domains;
+};
+
+struct Program {
+  std::vector<TensorInfo> tensors;  // order of the fields of NAME_args
+  std::vector<WeightInfo> weights;
+  std::vector<PackInfo> packs;
+  std::vector<BufferInfo> buffers;
+  std::vector<Stage> stages;
+};
+
+}  // namespace mha
+
+#endif  // MHA_GENERATOR_PIPELINE_PROGRAM_H_

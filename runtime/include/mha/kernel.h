@@ -1,0 +1,142 @@
+/* What a generated library hands to the runtime: tables of plain data, emitted as constants. Not for users:
+ * the layout changes with MHA_KERNEL_ABI.
+ *
+ * A kernel is a short program: stages, each one ahead-of-time compiled Halide function, called in order on
+ * views of the caller's tensors, of packed weights, and of buffers inside the caller's workspace. */
+#ifndef MHA_KERNEL_H_
+#define MHA_KERNEL_H_
+
+#include "mha/mha.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define MHA_KERNEL_ABI 1u
+
+/* CPU features that a variant needs (all bits of `cpu_features` must be there). */
+enum {
+  MHA_CPU_SSE42 = 1u << 0,     /* with popcnt, cx16: x86-64-v2 */
+  MHA_CPU_AVX2 = 1u << 1,      /* with fma, f16c, bmi1, bmi2: x86-64-v3 */
+  MHA_CPU_AVX512 = 1u << 2,    /* f, bw, cd, dq, vl: x86-64-v4 */
+  MHA_CPU_AVX512_BF16 = 1u << 3, /* with vnni, ifma, vbmi, vbmi2, bitalg, vpopcntdq: zen4 */
+  MHA_CPU_AVX512_VP2 = 1u << 4,  /* with avx_vnni, vp2intersect: zen5 */
+  MHA_CPU_AVX512_FP16 = 1u << 5, /* sapphirerapids, with BF16 */
+  MHA_CPU_AMX = 1u << 6          /* tile, int8, bf16 */
+};
+
+/* An extent: scale * round_up(value of symbol, round); MHA_SYMBOL_ONE stands for 1. */
+enum { MHA_SYMBOL_ONE = 0, MHA_SYMBOL_BATCH = 1, MHA_SYMBOL_QUERY = 2, MHA_SYMBOL_KEY = 3 };
+typedef struct mha_extent {
+  int64_t scale;
+  int32_t symbol;
+  int32_t round; /* >= 1 */
+} mha_extent;
+
+/* A tensor that the caller passes; axes outermost first. */
+enum { MHA_ROLE_INPUT = 0, MHA_ROLE_OUTPUT = 1 };
+/* How the runtime checks the values of an index tensor before it computes. */
+enum { MHA_CHECK_NONE = 0, MHA_CHECK_KEY_LENGTHS = 1 /* 0 <= v <= Lk */, MHA_CHECK_INT32_OFFSET = 2 /* |v| <= 2^30 */ };
+typedef struct mha_tensor_info {
+  const char* name;
+  uint32_t role;
+  uint32_t dtype; /* mha_dtype */
+  uint32_t rank;
+  uint32_t offset; /* of the mha_tensor in NAME_args */
+  uint32_t check;
+  uint32_t reserved;
+  mha_extent axes[MHA_MAX_RANK];
+} mha_tensor_info;
+
+/* A weight as the user gives it. */
+typedef struct mha_weight_info {
+  const char* name;        /* "w_q" */
+  const char* source_name; /* name in a model's file, may hold {layer}; NULL: name */
+  uint32_t rank;           /* 2 or 1 */
+  uint32_t reserved;
+  int64_t shape[2];
+} mha_weight_info;
+
+/* A packed array: f32 panels [N / panel][K][panel] of a matrix whose rows come from several weights, or
+ * (vector != 0) a vector [N] of biases. Whatever no part fills is zero.
+ * Row r = g * row_width + i (i < row_width, g < row_groups) of a part's weight goes to row
+ * first_row + g * row_padded + i; column c = g * col_width + i goes to column g * col_padded + i;
+ * all is multiplied by scale (in double, rounded once). */
+typedef struct mha_pack_part {
+  uint32_t weight; /* index into weights */
+  uint32_t reserved;
+  int64_t first_row, row_groups, row_width, row_padded;
+  double scale;
+} mha_pack_part;
+typedef struct mha_pack_info {
+  uint32_t vector;
+  uint32_t panel;
+  int64_t rows;    /* N, a multiple of panel */
+  int64_t columns; /* K after padding; 1 for vectors */
+  int64_t col_groups, col_width, col_padded;
+  const mha_pack_part* parts;
+  uint64_t part_count;
+} mha_pack_info;
+
+/* A dense buffer in the workspace; extents innermost first. Starts are MHA_WORKSPACE_ALIGNMENT-aligned. */
+typedef struct mha_buffer_info {
+  const char* name;
+  uint32_t dtype;
+  uint32_t rank;
+  mha_extent extents[MHA_MAX_RANK];
+} mha_buffer_info;
+
+/* One argument of a stage. For a tensor, axes[i] is the tensor's axis that is the stage's dimension i
+ * (dimension 0 innermost). Buffers and packed arrays are passed as they are: a packed matrix has dimensions
+ * (panel, K, N / panel), a vector (N). A scalar passes a symbol's value as int32. */
+enum { MHA_OPERAND_TENSOR = 0, MHA_OPERAND_PACK = 1, MHA_OPERAND_BUFFER = 2, MHA_OPERAND_SCALAR = 3 };
+typedef struct mha_operand {
+  uint32_t kind;
+  uint32_t index; /* of the tensor, pack or buffer; the symbol of a scalar */
+  uint8_t axes[8];
+} mha_operand;
+
+/* argv[0] points to the user context (void*), the others follow `operands`: a halide_buffer_t* for each
+ * buffer-like operand, a pointer to int32_t for a scalar. */
+typedef int (*mha_stage_function)(void** argv);
+typedef struct mha_stage {
+  const char* name;
+  mha_stage_function run;
+  const mha_operand* operands;
+  uint64_t operand_count;
+  uint64_t scratch_bytes; /* most bytes that one thread holds at a time from halide_malloc, headers included */
+} mha_stage;
+
+typedef struct mha_length_range {
+  int64_t min, max;
+} mha_length_range;
+
+struct mha_kernel {
+  uint32_t abi;         /* MHA_KERNEL_ABI */
+  uint32_t struct_size; /* sizeof(mha_kernel) */
+  mha_kernel_info info;
+  uint64_t cpu_features;
+  uint64_t args_size;   /* sizeof(NAME_args) */
+  uint32_t self_length; /* Lk is Lq */
+  uint32_t reserved;
+  mha_length_range batch, query_length, key_length;
+  const mha_tensor_info* tensors;
+  uint64_t tensor_count;
+  const mha_weight_info* weights;
+  uint64_t weight_count;
+  const mha_pack_info* packs;
+  uint64_t pack_count;
+  const mha_buffer_info* buffers;
+  uint64_t buffer_count;
+  const mha_stage* stages;
+  uint64_t stage_count;
+};
+
+/* halide_malloc inside a stage takes its bytes plus this much from the thread's scratch. */
+enum { MHA_SCRATCH_HEADER = 64 };
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* MHA_KERNEL_H_ */
