@@ -15,7 +15,11 @@
 namespace mha {
 
 // The same notions as in runtime/include/mha/kernel.h, before they are emitted as constants.
-enum class Symbol { kOne, kBatch, kQuery, kKey };
+enum class Symbol {
+  kOne = 0, kBatch = 1, kQuery = 2, kKey = 3,
+  kTask0 = 8, kTask1 = 9, kTask2 = 10, kTask3 = 11,  // scalars only, as are the next two
+  kSequenceKeys = 12, kSequenceOffset = 13
+};
 struct Extent {
   int64_t scale = 1;
   Symbol symbol = Symbol::kOne;
@@ -57,11 +61,23 @@ struct Operand {
   std::vector<int> axes;     // tensors: axes[i] is the tensor's axis that is dimension i
 };
 
+// One axis of a stage's grid of tasks: ceil(scale * symbol / tile) of them.
+struct GridAxis {
+  int64_t scale = 1;
+  Symbol symbol = Symbol::kOne;
+  int tile = 1;
+};
+
+// One ahead-of-time compiled function. It has no parallel loop: a call computes one task of the grid, which it
+// learns from scalar operands kTask0...
 struct Stage {
   std::string name;                        // "project_qkv", "attention", ... unique in the program
   Halide::Pipeline pipeline;
   std::vector<Halide::Argument> arguments;  // inputs, in the order of `operands`; outputs follow
   std::vector<Operand> operands;           // inputs, then the pipeline's outputs
+  std::vector<GridAxis> grid;              // at most 4; axis 0 runs fastest
+  bool reverse = false;                    // hand out axis 0 from its end
+  int batch_axis = -1;
   std::map<std::string, Halide::Func> funcs;  // by the names that schedules use
   std::map<std::string, Halide::RDom> domains;
 };

@@ -26,7 +26,19 @@ enum {
 };
 
 /* An extent: scale * round_up(value of symbol, round); MHA_SYMBOL_ONE stands for 1. */
-enum { MHA_SYMBOL_ONE = 0, MHA_SYMBOL_BATCH = 1, MHA_SYMBOL_QUERY = 2, MHA_SYMBOL_KEY = 3 };
+enum {
+  MHA_SYMBOL_ONE = 0,
+  MHA_SYMBOL_BATCH = 1,
+  MHA_SYMBOL_QUERY = 2,
+  MHA_SYMBOL_KEY = 3,
+  /* Scalars only (not extents): the coordinates of the task, and what the task's sequence b says. */
+  MHA_SYMBOL_TASK0 = 8,
+  MHA_SYMBOL_TASK1 = 9,
+  MHA_SYMBOL_TASK2 = 10,
+  MHA_SYMBOL_TASK3 = 11,
+  MHA_SYMBOL_SEQUENCE_KEYS = 12,  /* key_lengths[b], or Lk without that tensor */
+  MHA_SYMBOL_SEQUENCE_OFFSET = 13 /* query_offset: 0; SEQUENCE_KEYS - Lq; query_offset[b] */
+};
 typedef struct mha_extent {
   int64_t scale;
   int32_t symbol;
@@ -97,14 +109,31 @@ typedef struct mha_operand {
 } mha_operand;
 
 /* argv[0] points to the user context (void*), the others follow `operands`: a halide_buffer_t* for each
- * buffer-like operand, a pointer to int32_t for a scalar. */
+ * buffer-like operand, a pointer to int32_t for a scalar. A stage has no parallel loop of its own: one call
+ * computes one task, a point of the stage's grid, and writes only what belongs to that task. The runtime runs
+ * the tasks of a stage in any order on all threads, and the stages one after another. */
 typedef int (*mha_stage_function)(void** argv);
+
+/* One axis of a grid: ceil(scale * value of symbol / tile) tasks. */
+typedef struct mha_grid_axis {
+  int64_t scale;
+  int32_t symbol; /* ONE, BATCH, QUERY or KEY */
+  int32_t tile;   /* >= 1 */
+} mha_grid_axis;
+enum { MHA_MAX_GRID = 4 };
 typedef struct mha_stage {
   const char* name;
   mha_stage_function run;
   const mha_operand* operands;
   uint64_t operand_count;
-  uint64_t scratch_bytes; /* most bytes that one thread holds at a time from halide_malloc, headers included */
+  /* Tasks; axis 0 runs fastest in the order in which they are handed out. reverse != 0: axis 0 from its end
+   * (causal attention starts with its longest rows). batch_axis: the axis that is b, or -1. */
+  uint32_t grid_rank;
+  uint32_t reverse;
+  int32_t batch_axis;
+  uint32_t reserved;
+  mha_grid_axis grid[MHA_MAX_GRID];
+  uint64_t scratch_bytes; /* most bytes that one task holds at a time from halide_malloc, headers included */
 } mha_stage;
 
 typedef struct mha_length_range {
@@ -118,7 +147,9 @@ struct mha_kernel {
   uint64_t cpu_features;
   uint64_t args_size;   /* sizeof(NAME_args) */
   uint32_t self_length; /* Lk is Lq */
-  uint32_t reserved;
+  uint32_t offset_kind; /* query_offset: 0 start, 1 end, 2 input */
+  int32_t key_lengths_tensor;  /* index into tensors, or -1 */
+  int32_t query_offset_tensor; /* index into tensors, or -1 */
   mha_length_range batch, query_length, key_length;
   const mha_tensor_info* tensors;
   uint64_t tensor_count;
