@@ -36,9 +36,9 @@ class DiagnosedError : public UserError {
   using UserError::UserError;
 };
 
-// Parses the arguments (with --help, --version, --json and --quiet added), runs `body` and maps what it throws:
-// UserError and bad arguments to 2, SystemError and bad_alloc to 1, any other exception to 1 with a request for a
-// report that carries the command line. Returns the exit code.
+// Parses the arguments (with --help, --version, --json and --quiet added), runs `body` and maps
+// what it throws: UserError and bad arguments to 2, SystemError and bad_alloc to 1, any other
+// exception to 1 with a request for a report that carries the command line. Returns the exit code.
 int run_main(const ToolInfo& tool, int argc, char** argv,
              const std::function<void(CLI::App&)>& declare,
              const std::function<int(Console&)>& body);

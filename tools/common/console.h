@@ -12,8 +12,8 @@ class Console {
  public:
   explicit Console(std::string tool);
 
-  // A result, on standard output. Throws SystemError when it cannot be written (a full disk), so that a tool
-  // never exits with 0 after losing what it had to say.
+  // A result, on standard output. Throws SystemError when it cannot be written (a full disk), so
+  // that a tool never exits with 0 after losing what it had to say.
   void print(std::string_view text);
   // One JSON value and a newline, on standard output. Key order is that of insertion.
   void print_json(const nlohmann::ordered_json& value);
@@ -26,7 +26,8 @@ class Console {
   // A complete, already formatted report on standard error.
   void report(std::string_view text);
 
-  // `text` in an SGR style ("1;31" is bold red) where standard output is a terminal that wants colour.
+  // `text` in an SGR style ("1;31" is bold red) where standard output is a terminal that wants
+  // colour.
   std::string paint(const char* style, std::string_view text) const;
 
   const std::string& tool() const { return tool_; }

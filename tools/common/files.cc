@@ -212,7 +212,8 @@ PendingDirectory::PendingDirectory(const std::string& target, const std::string&
   for (std::string p = parent; !fs::exists(p, error); p = parent_of(p)) missing.push_back(p);
   try {
     for (size_t i = missing.size(); i-- > 0;) {
-      // Two tools may make the same parent at the same time; the one that did not make it leaves it alone.
+      // Two tools may make the same parent at the same time; the one that did not make it leaves it
+      // alone.
       if (mkdir(missing[i].c_str(), 0777) == 0) {
         if (made_parent_.empty()) made_parent_ = missing[i];
       } else if (errno != EEXIST) {

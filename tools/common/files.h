@@ -1,8 +1,9 @@
 // Files and folders that appear whole or not at all.
 //
-// Errors: a path that cannot be written (its parent is a file, it is a device, no permission) is the user's:
-// UserError, and known before any work if check_output_file() or check_output_directory() is called first. A
-// disk that fills up is the system's: SystemError, with nothing left behind.
+// Errors: a path that cannot be written (its parent is a file, it is a device, no permission) is
+// the user's: UserError, and known before any work if check_output_file() or
+// check_output_directory() is called first. A disk that fills up is the system's: SystemError, with
+// nothing left behind.
 #ifndef MHA_TOOLS_COMMON_FILES_H_
 #define MHA_TOOLS_COMMON_FILES_H_
 
@@ -12,21 +13,23 @@
 
 namespace mha {
 
-// Throws UserError unless `path` is a regular file in a folder that can be written to, or nothing yet in such
-// a folder. Writes nothing.
+// Throws UserError unless `path` is a regular file in a folder that can be written to, or nothing
+// yet in such a folder. Writes nothing.
 void check_output_file(const std::string& path);
 
-// Writes the pieces one after the other into a temporary file in the folder of `path`, makes it durable and renames
-// it to `path`. A symbolic link is followed: what it names is replaced, not the link.
+// Writes the pieces one after the other into a temporary file in the folder of `path`, makes it
+// durable and renames it to `path`. A symbolic link is followed: what it names is replaced, not the
+// link.
 void atomic_write_file(const std::string& path, std::span<const std::string_view> pieces);
 void atomic_write_file(const std::string& path, std::string_view bytes);
 
-// Throws UserError unless `path` is missing (and could be made: the nearest existing parent is a writable folder), or
-// is an empty folder, or one that holds a file named `marker`: folders of another origin are never replaced.
+// Throws UserError unless `path` is missing (and could be made: the nearest existing parent is a
+// writable folder), or is an empty folder, or one that holds a file named `marker`: folders of
+// another origin are never replaced.
 void check_output_directory(const std::string& path, const std::string& marker);
 
-// A folder in the making beside its final place. Fill path(), then publish(); a destructor without publish()
-// removes all traces, parents that were made for it included.
+// A folder in the making beside its final place. Fill path(), then publish(); a destructor without
+// publish() removes all traces, parents that were made for it included.
 class PendingDirectory {
  public:
   // Does what check_output_directory() does, then makes the temporary folder.
@@ -49,7 +52,8 @@ class PendingDirectory {
   bool published_ = false;
 };
 
-// All bytes of a regular file (or pipe). UserError when it is missing or no file; SystemError when reading fails.
+// All bytes of a regular file (or pipe). UserError when it is missing or no file; SystemError when
+// reading fails.
 std::string read_file(const std::string& path);
 
 }  // namespace mha

@@ -17,7 +17,8 @@ void write_safetensors(const std::string& path, const std::vector<SafetensorsEnt
     offset = end;
   }
   std::string text = header.dump();
-  // The format allows spaces after the header and no holes between tensors, so this aligns the first tensor alone.
+  // The format allows spaces after the header and no holes between tensors, so this aligns the
+  // first tensor alone.
   while ((8 + text.size()) % 64 != 0) text += ' ';
   std::string length(8, '\0');
   for (int i = 0; i < 8; ++i) {

@@ -11,9 +11,9 @@ namespace mha {
 
 struct SafetensorsEntry {
   std::string name;
-  std::string dtype;           // "F32", "I32", ...
+  std::string dtype;  // "F32", "I32", ...
   std::vector<int64_t> shape;
-  std::string_view data;       // row-major, little endian; kept alive by the caller
+  std::string_view data;  // row-major, little endian; kept alive by the caller
 };
 
 // Replaces `path` atomically (tools/common/files.h).
