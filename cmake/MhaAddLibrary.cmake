@@ -9,41 +9,31 @@
 #   THREADS    the thread count that the schedule should expect.
 #   SCHEDULES  a folder of tuned records; default: mha-records/ beside the config.
 #
-# The generator runs on the build machine. It is, in this order: the variable MHA_GEN; the target mha-gen of
-# this build; mha-gen of the installed package; mha-gen on the PATH. When cross-compiling, the package found
-# in the sysroot holds a generator for the other machine, so that only MHA_GEN and the PATH count.
+# The generator runs on the build machine: MHA_GEN if that variable is set; else mha-gen of this build or of the
+# installed package; else mha-gen on the PATH. When cross-compiling, the package is one for another machine, so
+# that only MHA_GEN and the PATH count.
 include_guard(GLOBAL)
 
 set(MHA_GEN "" CACHE FILEPATH "The mha-gen that runs on the build machine")
 
-# Sets OUT to the command of the generator and OUT_DEPENDS to what a change of it is seen by.
 function(_mha_find_generator out)
   if(MHA_GEN)
     if(NOT EXISTS "${MHA_GEN}")
       message(FATAL_ERROR "mha: MHA_GEN is ${MHA_GEN}, which does not exist")
     endif()
-    set(command "${MHA_GEN}")
-  elseif(NOT CMAKE_CROSSCOMPILING AND TARGET mha-gen)
-    set(command "$<TARGET_FILE:mha-gen>")
-    set(depends mha-gen)
-  elseif(NOT CMAKE_CROSSCOMPILING AND _MHA_PACKAGE_GEN AND EXISTS "${_MHA_PACKAGE_GEN}")
-    set(command "${_MHA_PACKAGE_GEN}")
+    set(${out} "${MHA_GEN}" PARENT_SCOPE)
+  elseif(TARGET mha::gen AND NOT CMAKE_CROSSCOMPILING)
+    set(${out} "$<TARGET_FILE:mha::gen>" PARENT_SCOPE)
   else()
-    # NO_CMAKE_FIND_ROOT_PATH: a program of the build machine, not of the sysroot.
-    find_program(MHA_GEN_ON_PATH mha-gen NO_CMAKE_FIND_ROOT_PATH)
+    find_program(MHA_GEN_ON_PATH mha-gen NO_CMAKE_FIND_ROOT_PATH NO_CMAKE_PATH NO_CMAKE_INSTALL_PREFIX)
     mark_as_advanced(MHA_GEN_ON_PATH)
     if(NOT MHA_GEN_ON_PATH)
       message(FATAL_ERROR
         "mha: found no mha-gen that runs on this machine. Install mha for the build machine, then put its "
         "bin folder on the PATH or set -DMHA_GEN=/path/to/mha-gen.")
     endif()
-    set(command "${MHA_GEN_ON_PATH}")
+    set(${out} "${MHA_GEN_ON_PATH}" PARENT_SCOPE)
   endif()
-  if(NOT depends)
-    set(depends "${command}")
-  endif()
-  set(${out} "${command}" PARENT_SCOPE)
-  set(${out}_DEPENDS "${depends}" PARENT_SCOPE)
 endfunction()
 
 function(mha_add_library name)
@@ -99,7 +89,7 @@ function(mha_add_library name)
   add_custom_command(
     OUTPUT "${folder}/${name}/lib${name}.a" "${folder}/${name}/${name}.h"
     COMMAND ${generator} ${command}
-    DEPENDS "${arg_CONFIG}" ${record_files} ${generator_DEPENDS}
+    DEPENDS "${arg_CONFIG}" ${record_files} ${generator}
     COMMENT "Generating attention kernels ${name}"
     VERBATIM)
   add_custom_target(${name}_generate DEPENDS "${folder}/${name}/lib${name}.a" "${folder}/${name}/${name}.h")

@@ -26,7 +26,7 @@ ARROWS = {
     "generator/nvvm/": (PLAN, SPEC_STRUCT, ERRORS, "schedules/"),
     "schedules/": (PLAN, SPEC_STRUCT, ERRORS, "generator/pipeline/"),
     "schedules/tuner/": (PLAN, SPEC_STRUCT, ERRORS, "schedules/", "generator/emit/", "mha/mha.h"),
-    "generator/emit/": ("generator/", "schedules/", "tools/common/files.h") + ABI,
+    "generator/emit/": ("generator/", "schedules/") + ABI,
     "runtime/": ABI,
     "examples/minimal/": ("mha/mha.h",),
 }
