@@ -1,5 +1,5 @@
-// The Plan: what every back end starts from. It is read off the canonicalised `mha` dialect, so that
-// merging, folding and pruning are decided once, in the IR.
+// The Plan: what every back end starts from. It is read off the canonicalised `mha` dialect, so
+// that merging, folding and pruning are decided once, in the IR.
 #ifndef MHA_GENERATOR_IR_PLAN_H_
 #define MHA_GENERATOR_IR_PLAN_H_
 
@@ -11,8 +11,9 @@
 
 namespace mha {
 
-// One matrix product of the block: y = x W^T + b for several named weights at once. All parts of a merged
-// projection read the same input and have the same head width, so that one pass over x makes them all.
+// One matrix product of the block: y = x W^T + b for several named weights at once. All parts of a
+// merged projection read the same input and have the same head width, so that one pass over x makes
+// them all.
 struct ProjectionPart {
   std::string weight;       // "w_q", "w_k", "w_v"
   std::string bias;         // "b_q", ...; empty: none
@@ -21,7 +22,7 @@ struct ProjectionPart {
   double weight_scale = 1;  // folded into weight and bias when they are packed
 };
 struct Projection {
-  std::string input;        // "x" or "memory"
+  std::string input;  // "x" or "memory"
   std::vector<ProjectionPart> parts;
 };
 
@@ -29,7 +30,7 @@ struct Projection {
 struct Attention {
   int64_t heads = 0, kv_heads = 0;
   int64_t d_head = 0, d_value = 0;
-  double score_scale = 1;   // what is left after folding
+  double score_scale = 1;  // what is left after folding
   bool causal = false;
   bool key_lengths = false;
   QueryOffset query_offset = QueryOffset::kStart;
@@ -44,10 +45,11 @@ struct Plan {
   Range batch, query_length, key_length;
   bool self_length = false;  // Lk is Lq, also at run time
   int64_t d_model = 0;       // block
-  std::vector<Projection> projections;  // block: in the order they are to run; empty for op attention
+  std::vector<Projection>
+      projections;  // block: in the order they are to run; empty for op attention
   Attention attention;
-  std::string out_weight;    // block: "w_o"
-  std::string out_bias;      // block: "b_o" or empty
+  std::string out_weight;  // block: "w_o"
+  std::string out_bias;    // block: "b_o" or empty
   std::vector<std::string> outputs;
 };
 

@@ -1,0 +1,214 @@
+#include "generator/ir/build.h"
+
+#include <fmt/format.h>
+
+#include <string>
+#include <vector>
+
+#include "generator/spec/error.h"
+
+namespace mha::ir {
+
+using llvm::StringRef;
+using mlir::Location;
+using mlir::RankedTensorType;
+using mlir::Value;
+
+namespace {
+
+class Builder {
+ public:
+  Builder(const Spec& spec, mlir::MLIRContext& context)
+      : spec_(spec),
+        builder_(&context),
+        batch_(range(spec.batch, "batch")),
+        queries_(range(spec.query_length, "query_length")),
+        keys_(range(spec.key_length, "key_length")) {
+    for (int64_t size : {spec.heads, spec.kv_heads, spec.d_head, spec.d_value}) {
+      if (size < 1)
+        throw InternalError(fmt::format("spec {}: a head count or width of {}", spec.name, size));
+    }
+    if (spec.op == Op::kBlock && spec.d_model < 1) {
+      throw InternalError(fmt::format("spec {}: d_model of {}", spec.name, spec.d_model));
+    }
+    element_ = element_type(spec.dtype);
+    weight_element_ = spec.op == Op::kBlock ? element_type(spec.weights) : element_;
+  }
+
+  mlir::OwningOpRef<mlir::ModuleOp> run() {
+    mlir::OwningOpRef<mlir::ModuleOp> module = mlir::ModuleOp::create(place({"name"}));
+    builder_.setInsertionPointToStart(module->getBody());
+    auto kernel =
+        builder_.create<KernelOp>(place({"name", "batch", "query_length", "key_length"}),
+                                  spec_.name, batch_, queries_, keys_, !spec_.key_length_given);
+    builder_.setInsertionPointToStart(&kernel.getBody().emplaceBlock());
+    spec_.op == Op::kBlock ? block() : attention_alone();
+    return module;
+  }
+
+ private:
+  RangeAttr range(const Range& range, StringRef key) {
+    if (range.min < 1 || range.max < range.min || range.max > INT32_MAX) {
+      throw InternalError(
+          fmt::format("spec {}: {} of {} to {}", spec_.name, key.str(), range.min, range.max));
+    }
+    return RangeAttr::get(builder_.getContext(), range.min, range.max);
+  }
+
+  mlir::Type element_type(Dtype dtype) {
+    switch (dtype) {
+      case Dtype::kF32:
+        return builder_.getF32Type();
+      case Dtype::kBF16:
+        return builder_.getBF16Type();
+      case Dtype::kF16:
+        return builder_.getF16Type();
+      case Dtype::kInt8:
+      case Dtype::kI32:
+        break;
+    }
+    throw InternalError(fmt::format("spec {}: a dtype that the IR cannot hold", spec_.name));
+  }
+
+  // The places of those keys that the spec gives, under their names; where it gives none, the
+  // file's start.
+  Location place(std::initializer_list<StringRef> keys) {
+    if (spec_.file.empty()) return builder_.getUnknownLoc();
+    llvm::SmallVector<Location> places;
+    for (StringRef key : keys) {
+      if (spec_.locations.count(key.str()) == 0) continue;
+      places.push_back(
+          mlir::NameLoc::get(builder_.getStringAttr(key), file_place(spec_.where(key.str()))));
+    }
+    if (places.empty()) return file_place(spec_.where(""));
+    return builder_.getFusedLoc(places);
+  }
+
+  Location file_place(const SourceLocation& where) {
+    return mlir::FileLineColLoc::get(builder_.getContext(), spec_.file, where.line, where.column);
+  }
+
+  RankedTensorType tensor(std::initializer_list<int64_t> shape) {
+    return RankedTensorType::get(shape, element_);
+  }
+
+  // [B, S, heads, width] in the order of the layout.
+  RankedTensorType heads_type(RangeAttr length, int64_t heads, int64_t width) {
+    if (order() == AxisOrder::kBshd) return tensor({batch_.dim(), length.dim(), heads, width});
+    return tensor({batch_.dim(), heads, length.dim(), width});
+  }
+
+  // Inside a block q, k and v are our own: their order is not the spec's to choose.
+  AxisOrder order() const {
+    const bool bhsd = spec_.op == Op::kAttention && spec_.layout == Layout::kBhsd;
+    return bhsd ? AxisOrder::kBhsd : AxisOrder::kBshd;
+  }
+
+  Value input(StringRef name, RankedTensorType type, std::initializer_list<StringRef> keys) {
+    return builder_.create<InputOp>(place(keys), type, name);
+  }
+  Value weight(const std::string& name, int64_t rows, int64_t columns,
+               std::initializer_list<StringRef> keys) {
+    return builder_.create<WeightOp>(place(keys),
+                                     RankedTensorType::get({rows, columns}, weight_element_), name);
+  }
+  Value bias(const std::string& name, bool given, int64_t rows, StringRef key) {
+    if (!given) return {};
+    return builder_.create<WeightOp>(place({key, "projection_bias"}),
+                                     RankedTensorType::get({rows}, builder_.getF32Type()), name);
+  }
+
+  Value project(Value x, RangeAttr length, const std::string& part, int64_t heads, int64_t width,
+                bool biased, std::initializer_list<StringRef> keys) {
+    const std::string bias_key = "projection_bias." + part;
+    Value w = weight("w_" + part, heads * width, spec_.d_model, keys);
+    Value b = bias("b_" + part, biased, heads * width, bias_key);
+    return builder_.create<ProjectOp>(place(keys),
+                                      tensor({batch_.dim(), length.dim(), heads, width}), x, w, b,
+                                      builder_.getF64FloatAttr(1));
+  }
+
+  AttentionOp attention(Value q, Value k, Value v) {
+    auto indices = RankedTensorType::get({batch_.dim()}, builder_.getI32Type());
+    Value key_lengths, query_offset;
+    if (spec_.mask.key_lengths) key_lengths = input("key_lengths", indices, {"mask.key_lengths"});
+    if (spec_.query_offset == QueryOffset::kInput) {
+      query_offset = input("query_offset", indices, {"query_offset"});
+    }
+    mlir::Type f32 = builder_.getF32Type(), lse, weights;
+    const int64_t b = batch_.dim(), lq = queries_.dim(), lk = keys_.dim();
+    if (spec_.wants("lse")) lse = RankedTensorType::get({b, spec_.heads, lq}, f32);
+    if (spec_.wants("weights")) weights = RankedTensorType::get({b, spec_.heads, lq, lk}, f32);
+    const Offset offset = spec_.query_offset == QueryOffset::kStart ? Offset::kStart
+                          : spec_.query_offset == QueryOffset::kEnd ? Offset::kEnd
+                                                                    : Offset::kInput;
+    return builder_.create<AttentionOp>(
+        place({"heads", "kv_heads", "d_model", "d_head", "d_value", "batch", "query_length",
+               "key_length", "scale", "mask.causal", "mask.key_lengths", "query_offset", "outputs",
+               "layout", "dtype"}),
+        heads_type(queries_, spec_.heads, spec_.d_value), lse, weights, q, k, v, key_lengths,
+        query_offset, llvm::APFloat(spec_.scale), spec_.mask.causal, offset, order());
+  }
+
+  // x -> Q, K, V -> attention -> concat -> W_O.
+  void block() {
+    auto input_type = [&](RangeAttr length) {
+      return tensor({batch_.dim(), length.dim(), spec_.d_model});
+    };
+    Value x = input("x", input_type(queries_), {"d_model", "query_length", "batch"});
+    Value memory = spec_.cross ? input("memory", input_type(keys_), {"cross"}) : x;
+    const Bias& biased = spec_.projection_bias;
+    Value q = project(x, queries_, "q", spec_.heads, spec_.d_head, biased.q,
+                      {"heads", "d_head", "d_model"});
+    Value k = project(memory, keys_, "k", spec_.kv_heads, spec_.d_head, biased.k,
+                      {"kv_heads", "heads", "d_head", "d_model"});
+    Value v = project(memory, keys_, "v", spec_.kv_heads, spec_.d_value, biased.v,
+                      {"d_value", "kv_heads", "heads", "d_head", "d_model"});
+    AttentionOp op = attention(q, k, v);
+    Value w =
+        weight("w_o", spec_.d_model, spec_.heads * spec_.d_value, {"d_model", "heads", "d_value"});
+    Value b = bias("b_o", biased.out, spec_.d_model, "projection_bias.out");
+    Value y = builder_.create<ProjectOutOp>(
+        place({"d_model", "heads", "d_value", "batch", "query_length", "projection_bias"}),
+        input_type(queries_), op.getOutput(), w, b);
+    finish(y, op);
+  }
+
+  void attention_alone() {
+    Value q = input("query", heads_type(queries_, spec_.heads, spec_.d_head), {"heads", "d_head"});
+    Value k = input("key", heads_type(keys_, spec_.kv_heads, spec_.d_head), {"kv_heads", "heads"});
+    Value v =
+        input("value", heads_type(keys_, spec_.kv_heads, spec_.d_value), {"d_value", "kv_heads"});
+    AttentionOp op = attention(q, k, v);
+    finish(op.getOutput(), op);
+  }
+
+  void finish(Value output, AttentionOp op) {
+    llvm::SmallVector<Value> values;
+    llvm::SmallVector<StringRef> names;
+    for (const std::string& name : spec_.outputs) {
+      Value value = name == "output"    ? output
+                    : name == "lse"     ? op.getLse()
+                    : name == "weights" ? op.getWeights()
+                                        : Value();
+      if (!value)
+        throw InternalError(fmt::format("spec {}: nothing makes the output {}", spec_.name, name));
+      values.push_back(value);
+      names.push_back(name);
+    }
+    builder_.create<ReturnOp>(place({"outputs"}), values, builder_.getStrArrayAttr(names));
+  }
+
+  const Spec& spec_;
+  mlir::OpBuilder builder_;
+  RangeAttr batch_, queries_, keys_;
+  mlir::Type element_, weight_element_;
+};
+
+}  // namespace
+
+mlir::OwningOpRef<mlir::ModuleOp> build_module(const Spec& spec, mlir::MLIRContext& context) {
+  return Builder(spec, context).run();
+}
+
+}  // namespace mha::ir

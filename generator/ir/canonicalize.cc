@@ -1,0 +1,144 @@
+// What every back end wants done first: leave out what has no effect, fold the scale into W_Q,
+// merge projections of one input. Each rewrite is of one attention and what feeds it.
+#include <llvm/ADT/SmallVector.h>
+#include <mlir/IR/PatternMatch.h>
+
+#include <cmath>
+
+#include "generator/ir/dialect.h"
+
+namespace mha::ir {
+
+using llvm::SmallVector;
+using mlir::failure;
+using mlir::LogicalResult;
+using mlir::OpRewritePattern;
+using mlir::PatternRewriter;
+using mlir::success;
+using mlir::Value;
+
+namespace {
+
+// A causal mask that hides nothing: one query that stands at the last key of its sequence, or one
+// key.
+struct DropCausal : OpRewritePattern<AttentionOp> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(AttentionOp op, PatternRewriter& rewriter) const override {
+    if (!op.getCausal()) return failure();
+    auto kernel = op->getParentOfType<KernelOp>();
+    const bool last_query = op.getOffset() == Offset::kEnd && kernel.getQueries().getMax() == 1;
+    const bool only_key = op.getOffset() == Offset::kStart && kernel.getKeys().getMax() == 1;
+    if (!last_query && !only_key) return failure();
+    rewriter.modifyOpInPlace(op, [&] { op.removeCausalAttr(); });
+    return success();
+  }
+};
+
+// Offset `end` is 0 where Lq = Lk, and nobody asks for it where no mask compares positions. Offset
+// `input` stays in any case: its tensor belongs to the kernel's interface.
+struct EndOffsetToStart : OpRewritePattern<AttentionOp> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(AttentionOp op, PatternRewriter& rewriter) const override {
+    if (op.getOffset() != Offset::kEnd) return failure();
+    const bool zero = op->getParentOfType<KernelOp>().equalLengths() && !op.getKeyLengths();
+    if (op.getCausal() && !zero) return failure();
+    rewriter.modifyOpInPlace(op, [&] { op.setOffset(Offset::kStart); });
+    return success();
+  }
+};
+
+// attention{scale = s}(project(x)) -> attention{scale = 1}(project{weight_scale *= s}(x)).
+//
+// Only for weights that are packed as f32: the product with s is then rounded once to 24 bits,
+// which is what the score's own rounding costs. Only for scales that leave weights far from the
+// ends of f32's range. A norm between projection and attention keeps this from matching, as it
+// should: it would undo the scale.
+struct FoldScale : OpRewritePattern<AttentionOp> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(AttentionOp op, PatternRewriter& rewriter) const override {
+    const double scale = op.getScale().convertToDouble();
+    const double size = std::abs(scale);
+    if (scale == 1 || !(size >= 0x1p-32 && size <= 0x1p32) || !op.getQ().hasOneUse())
+      return failure();
+    auto is_f32 = [](Value weight) {
+      return llvm::cast<mlir::RankedTensorType>(weight.getType()).getElementType().isF32();
+    };
+    mlir::Operation* source = op.getQ().getDefiningOp();
+    if (auto project = llvm::dyn_cast_or_null<ProjectOp>(source)) {
+      if (!is_f32(project.getWeight())) return failure();
+      rewriter.modifyOpInPlace(project, [&] {
+        project.setWeightScale(llvm::APFloat(project.getWeightScale().convertToDouble() * scale));
+      });
+    } else if (auto merged = llvm::dyn_cast_or_null<ProjectMergedOp>(source)) {
+      const unsigned part = llvm::cast<mlir::OpResult>(op.getQ()).getResultNumber();
+      if (!is_f32(merged.getWeights()[part])) return failure();
+      SmallVector<double> scales(merged.getWeightScales());
+      scales[part] *= scale;
+      rewriter.modifyOpInPlace(merged, [&] { merged.setWeightScales(scales); });
+    } else {
+      return failure();
+    }
+    rewriter.modifyOpInPlace(op, [&] { op.setScale(llvm::APFloat(1.0)); });
+    return success();
+  }
+};
+
+// The projections of one attention that read the same input and have the same width become one.
+// With D = Dv that is Q, K and V; else Q and K; in cross attention K and V, which read `memory`.
+struct MergeProjections : OpRewritePattern<AttentionOp> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(AttentionOp op, PatternRewriter& rewriter) const override {
+    SmallVector<ProjectOp> sources;
+    for (Value operand : {op.getQ(), op.getK(), op.getV()}) {
+      auto source = operand.getDefiningOp<ProjectOp>();
+      // A projection that something else reads too must stay where that can see it.
+      if (source && operand.hasOneUse()) sources.push_back(source);
+    }
+    while (sources.size() > 1) {
+      ProjectOp first = sources.front();
+      SmallVector<ProjectOp> group, rest;
+      for (ProjectOp source : sources) {
+        const bool fits = source.getX() == first.getX() &&
+                          head_axes(source.getY()).width == head_axes(first.getY()).width;
+        (fits ? group : rest).push_back(source);
+      }
+      if (group.size() > 1) {
+        merge(group, op, rewriter);
+        return success();
+      }
+      sources = rest;
+    }
+    return failure();
+  }
+
+ private:
+  static void merge(llvm::ArrayRef<ProjectOp> group, AttentionOp op, PatternRewriter& rewriter) {
+    SmallVector<Value> weights, biases;
+    SmallVector<bool> biased;
+    SmallVector<double> scales;
+    SmallVector<mlir::Type> types;
+    SmallVector<mlir::Location> places;
+    for (ProjectOp part : group) {
+      weights.push_back(part.getWeight());
+      biased.push_back(static_cast<bool>(part.getBias()));
+      if (part.getBias()) biases.push_back(part.getBias());
+      scales.push_back(part.getWeightScale().convertToDouble());
+      types.push_back(part.getY().getType());
+      places.push_back(part.getLoc());
+    }
+    ProjectOp first = group.front();
+    rewriter.setInsertionPoint(op);
+    auto merged = rewriter.create<ProjectMergedOp>(rewriter.getFusedLoc(places), types,
+                                                   first.getX(), weights, biases, biased, scales);
+    for (auto [part, value] : llvm::zip(group, merged.getParts())) rewriter.replaceOp(part, value);
+  }
+};
+
+}  // namespace
+
+void AttentionOp::getCanonicalizationPatterns(mlir::RewritePatternSet& patterns,
+                                              mlir::MLIRContext* context) {
+  patterns.add<DropCausal, EndOffsetToStart, FoldScale, MergeProjections>(context);
+}
+
+}  // namespace mha::ir

@@ -1,0 +1,86 @@
+#include "generator/ir/dialect.h"
+
+#include <llvm/ADT/TypeSwitch.h>
+
+#include "generator/ir/mha_dialect.cc.inc"
+#include "generator/ir/mha_enums.cc.inc"
+#define GET_ATTRDEF_CLASSES
+#include "generator/ir/mha_attributes.cc.inc"
+#define GET_OP_CLASSES
+#include "generator/ir/mha_ops.cc.inc"
+
+namespace mha::ir {
+
+using llvm::StringRef;
+using mlir::Location;
+
+void MhaDialect::initialize() {
+  addAttributes<
+#define GET_ATTRDEF_LIST
+#include "generator/ir/mha_attributes.cc.inc"
+      >();
+  addOperations<
+#define GET_OP_LIST
+#include "generator/ir/mha_ops.cc.inc"
+      >();
+}
+
+mlir::InFlightDiagnostic error_at(mlir::Operation* op, std::initializer_list<StringRef> keys) {
+  for (StringRef key : keys) {
+    std::optional<Location> place;
+    op->getLoc()->walk([&](Location inner) {
+      auto named = llvm::dyn_cast<mlir::NameLoc>(inner);
+      if (!named || named.getName() != key) return mlir::WalkResult::advance();
+      place = named.getChildLoc();
+      return mlir::WalkResult::interrupt();
+    });
+    if (place) return mlir::emitError(*place);
+  }
+  return mlir::emitError(op->getLoc());
+}
+
+HeadAxes head_axes(mlir::Value value, AxisOrder order) {
+  auto type = llvm::cast<mlir::RankedTensorType>(value.getType());
+  const bool bshd = order == AxisOrder::kBshd;
+  return {type.getDimSize(0), type.getDimSize(bshd ? 1 : 2), type.getDimSize(bshd ? 2 : 1),
+          type.getDimSize(3)};
+}
+
+mlir::Value ProjectMergedOp::bias(unsigned p) {
+  llvm::ArrayRef<bool> biased = getBiased();
+  if (!biased[p]) return {};
+  return getBiases()[llvm::count(biased.take_front(p), true)];
+}
+
+// --- names of values in printed modules ---
+
+void InputOp::getAsmResultNames(mlir::OpAsmSetValueNameFn set) { set(getValue(), getName()); }
+void WeightOp::getAsmResultNames(mlir::OpAsmSetValueNameFn set) { set(getValue(), getName()); }
+
+// What w_q makes is called q.
+static void name_after_weight(mlir::Value result, mlir::Value weight,
+                              mlir::OpAsmSetValueNameFn set) {
+  auto op = weight.getDefiningOp<WeightOp>();
+  if (!op) return;
+  StringRef name = op.getName();
+  if (name.consume_front("w_")) set(result, name);
+}
+
+void ProjectOp::getAsmResultNames(mlir::OpAsmSetValueNameFn set) {
+  name_after_weight(getY(), getWeight(), set);
+}
+
+void ProjectMergedOp::getAsmResultNames(mlir::OpAsmSetValueNameFn set) {
+  for (auto [part, weight] : llvm::zip(getParts(), getWeights()))
+    name_after_weight(part, weight, set);
+}
+
+void ProjectOutOp::getAsmResultNames(mlir::OpAsmSetValueNameFn set) { set(getY(), "y"); }
+
+void AttentionOp::getAsmResultNames(mlir::OpAsmSetValueNameFn set) {
+  set(getOutput(), "output");
+  if (getLse()) set(getLse(), "lse");
+  if (getWeights()) set(getWeights(), "weights");
+}
+
+}  // namespace mha::ir

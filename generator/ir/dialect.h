@@ -1,0 +1,43 @@
+// The classes of the `mha` dialect that mha.td declares, and how its errors find their place in a
+// config.
+#ifndef MHA_GENERATOR_IR_DIALECT_H_
+#define MHA_GENERATOR_IR_DIALECT_H_
+
+#include <mlir/Bytecode/BytecodeOpInterface.h>
+#include <mlir/IR/Builders.h>
+#include <mlir/IR/BuiltinAttributes.h>
+#include <mlir/IR/BuiltinOps.h>
+#include <mlir/IR/BuiltinTypes.h>
+#include <mlir/IR/Diagnostics.h>
+#include <mlir/IR/Dialect.h>
+#include <mlir/IR/DialectImplementation.h>
+#include <mlir/IR/OpDefinition.h>
+#include <mlir/IR/OpImplementation.h>
+#include <mlir/IR/SymbolTable.h>
+#include <mlir/Interfaces/SideEffectInterfaces.h>
+
+#include <initializer_list>
+
+#include "generator/ir/mha_dialect.h.inc"
+#include "generator/ir/mha_enums.h.inc"
+#define GET_ATTRDEF_CLASSES
+#include "generator/ir/mha_attributes.h.inc"
+#define GET_OP_CLASSES
+#include "generator/ir/mha_ops.h.inc"
+
+namespace mha::ir {
+
+// An operation that a spec asked for is located at a fused list of named places: the name is the
+// key that has a say in it, the place where that key stands in the YAML file. An error about the
+// first of `keys` that the list has is reported there; without such a key, at the operation itself.
+mlir::InFlightDiagnostic error_at(mlir::Operation* op, std::initializer_list<llvm::StringRef> keys);
+
+// The axes of a tensor with heads, whatever the order they lie in.
+struct HeadAxes {
+  int64_t batch, length, heads, width;
+};
+HeadAxes head_axes(mlir::Value value, AxisOrder order = AxisOrder::kBshd);
+
+}  // namespace mha::ir
+
+#endif  // MHA_GENERATOR_IR_DIALECT_H_

@@ -1,0 +1,60 @@
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <string>
+#include <vector>
+
+#include "generator/ir/lower.h"
+
+namespace mha {
+namespace {
+
+std::string range_text(const Range& range) {
+  return range.fixed() ? fmt::format("{}", range.min) : fmt::format("{}..{}", range.min, range.max);
+}
+
+// "w_q * 0.125 + b_q"; a folded scale multiplies the bias too.
+std::string map_text(const std::string& weight, const std::string& bias, double scale) {
+  std::string text = bias.empty() ? weight : weight + " + " + bias;
+  if (scale == 1) return text;
+  return bias.empty() ? fmt::format("{} * {}", text, scale) : fmt::format("({}) * {}", text, scale);
+}
+
+std::string projection_text(const Projection& projection) {
+  std::vector<std::string> parts;
+  for (const ProjectionPart& part : projection.parts) {
+    parts.push_back(fmt::format("{} ({} x {})", map_text(part.weight, part.bias, part.weight_scale),
+                                part.heads, part.width));
+  }
+  return fmt::format("  project {}: {}\n", projection.input, fmt::join(parts, ", "));
+}
+
+std::string attention_text(const Attention& a) {
+  std::string text = fmt::format("  attention: H = {}, G = {}, D = {}, Dv = {}, scale {}", a.heads,
+                                 a.kv_heads, a.d_head, a.d_value, a.score_scale);
+  if (a.causal) text += ", causal";
+  if (a.key_lengths) text += ", key_lengths";
+  if (a.query_offset == QueryOffset::kEnd) text += ", queries end with the keys";
+  if (a.query_offset == QueryOffset::kInput) text += ", query_offset";
+  return text + "\n";
+}
+
+}  // namespace
+
+std::string plan_text(const Plan& plan) {
+  const bool block = plan.op == Op::kBlock;
+  std::string text = fmt::format("{}: {}", plan.name, block ? "block" : "attention");
+  if (!block) text += plan.layout == Layout::kBshd ? ", bshd" : ", bhsd";
+  text += fmt::format(", B = {}, Lq = {}, Lk = {}", range_text(plan.batch),
+                      range_text(plan.query_length),
+                      plan.self_length ? "Lq" : range_text(plan.key_length));
+  if (block) text += fmt::format(", M = {}", plan.d_model);
+  text += "\n";
+  for (const Projection& projection : plan.projections) text += projection_text(projection);
+  text += attention_text(plan.attention);
+  if (block)
+    text += fmt::format("  project out: {}\n", map_text(plan.out_weight, plan.out_bias, 1));
+  return text + fmt::format("  returns {}\n", fmt::join(plan.outputs, ", "));
+}
+
+}  // namespace mha

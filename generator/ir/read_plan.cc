@@ -1,0 +1,175 @@
+#include "generator/ir/read_plan.h"
+
+#include <fmt/format.h>
+
+#include <array>
+
+#include "generator/spec/error.h"
+
+namespace mha::ir {
+
+using mlir::Value;
+
+namespace {
+
+class Reader {
+ public:
+  explicit Reader(KernelOp kernel) : kernel_(kernel) {}
+
+  Plan run() {
+    plan_.name = kernel_.getSymName().str();
+    plan_.batch = range(kernel_.getBatch());
+    plan_.query_length = range(kernel_.getQueries());
+    plan_.key_length = range(kernel_.getKeys());
+    plan_.self_length = kernel_.getSelf();
+
+    AttentionOp attention_op = only<AttentionOp>("attention");
+    attention(attention_op);
+    auto out = llvm::to_vector(kernel_.getBody().getOps<ProjectOutOp>());
+    plan_.op = out.empty() ? Op::kAttention : Op::kBlock;
+    if (out.empty()) {
+      operands_are_inputs(attention_op);
+      returned(attention_op.getOutput(), attention_op);
+    } else {
+      ProjectOutOp project = only<ProjectOutOp>("project_out");
+      if (project.getHeads() != attention_op.getOutput())
+        refuse("project_out must read the attention's output");
+      plan_.out_weight = weight_name(project.getWeight());
+      if (project.getBias()) plan_.out_bias = weight_name(project.getBias());
+      projections();
+      operands_are_projected(attention_op);
+      returned(project.getY(), attention_op);
+    }
+    return plan_;
+  }
+
+ private:
+  [[noreturn]] void refuse(const std::string& why) {
+    throw UserError(fmt::format("kernel @{} is not a plan: {}", kernel_.getSymName().str(), why));
+  }
+
+  static Range range(RangeAttr range) { return {range.getMin(), range.getMax()}; }
+
+  template <typename OpType>
+  OpType only(const char* what) {
+    auto ops = llvm::to_vector(kernel_.getBody().template getOps<OpType>());
+    if (ops.size() != 1)
+      refuse(fmt::format("it has {} operations mha.{}, not one", ops.size(), what));
+    return ops.front();
+  }
+
+  std::string input_name(Value value) {
+    auto op = value.getDefiningOp<InputOp>();
+    if (!op) refuse("an operand that must be an input is none");
+    return op.getName().str();
+  }
+  std::string weight_name(Value value) {
+    auto op = value.getDefiningOp<WeightOp>();
+    if (!op) refuse("an operand that must be a weight is none");
+    return op.getName().str();
+  }
+
+  void attention(AttentionOp op) {
+    const HeadAxes q = head_axes(op.getQ(), op.getLayout()),
+                   v = head_axes(op.getV(), op.getLayout());
+    Attention& attention = plan_.attention;
+    attention.heads = q.heads;
+    attention.kv_heads = v.heads;
+    attention.d_head = q.width;
+    attention.d_value = v.width;
+    attention.score_scale = op.getScale().convertToDouble();
+    attention.causal = op.getCausal();
+    attention.key_lengths = static_cast<bool>(op.getKeyLengths());
+    attention.query_offset = op.getOffset() == Offset::kStart ? QueryOffset::kStart
+                             : op.getOffset() == Offset::kEnd ? QueryOffset::kEnd
+                                                              : QueryOffset::kInput;
+    plan_.layout = op.getLayout() == AxisOrder::kBshd ? Layout::kBshd : Layout::kBhsd;
+    if (op.getKeyLengths() && input_name(op.getKeyLengths()) != "key_lengths") {
+      refuse("the key lengths must be the input \"key_lengths\"");
+    }
+    if (op.getQueryOffset() && input_name(op.getQueryOffset()) != "query_offset") {
+      refuse("the offsets must be the input \"query_offset\"");
+    }
+  }
+
+  // Op attention: back ends find q, k and v by these names.
+  void operands_are_inputs(AttentionOp op) {
+    const std::array<Value, 3> values = {op.getQ(), op.getK(), op.getV()};
+    const std::array<const char*, 3> names = {"query", "key", "value"};
+    for (auto [value, name] : llvm::zip(values, names)) {
+      if (input_name(value) != name)
+        refuse(fmt::format("the attention must read the input \"{}\"", name));
+    }
+  }
+
+  // Op block: back ends find the parts by the names of their weights.
+  void operands_are_projected(AttentionOp op) {
+    const std::array<Value, 3> values = {op.getQ(), op.getK(), op.getV()};
+    const std::array<const char*, 3> names = {"w_q", "w_k", "w_v"};
+    for (auto [value, name] : llvm::zip(values, names)) {
+      Value weight;
+      if (auto one = value.getDefiningOp<ProjectOp>()) weight = one.getWeight();
+      if (auto merged = value.getDefiningOp<ProjectMergedOp>()) {
+        weight = merged.getWeights()[llvm::cast<mlir::OpResult>(value).getResultNumber()];
+      }
+      if (!weight || weight_name(weight) != name) {
+        refuse(fmt::format("the attention must read a projection by {}", name));
+      }
+    }
+    if (op.getLayout() != AxisOrder::kBshd) refuse("the heads of a block lie in the order bshd");
+  }
+
+  void add_part(Projection& projection, Value weight, Value bias, Value y, double scale) {
+    const HeadAxes axes = head_axes(y);
+    projection.parts.push_back(
+        {weight_name(weight), bias ? weight_name(bias) : "", axes.heads, axes.width, scale});
+  }
+
+  void projections() {
+    for (mlir::Operation& op : kernel_.getBody().front()) {
+      Projection projection;
+      Value x;
+      if (auto one = llvm::dyn_cast<ProjectOp>(op)) {
+        x = one.getX();
+        add_part(projection, one.getWeight(), one.getBias(), one.getY(),
+                 one.getWeightScale().convertToDouble());
+      } else if (auto merged = llvm::dyn_cast<ProjectMergedOp>(op)) {
+        x = merged.getX();
+        for (unsigned p = 0; p < merged.getParts().size(); ++p) {
+          add_part(projection, merged.getWeights()[p], merged.bias(p), merged.getParts()[p],
+                   merged.getWeightScales()[p]);
+        }
+      } else {
+        continue;
+      }
+      projection.input = input_name(x);
+      plan_.d_model = llvm::cast<mlir::RankedTensorType>(x.getType()).getDimSize(2);
+      plan_.projections.push_back(projection);
+    }
+  }
+
+  void returned(Value output, AttentionOp op) {
+    auto results = llvm::cast<ReturnOp>(kernel_.getBody().front().back());
+    for (auto [value, name] :
+         llvm::zip(results.getValues(), results.getNames().getAsRange<mlir::StringAttr>())) {
+      const std::string text = name.getValue().str();
+      const Value want = text == "output"    ? output
+                         : text == "lse"     ? op.getLse()
+                         : text == "weights" ? op.getWeights()
+                                             : Value();
+      if (!want || value != want) refuse(fmt::format("it returns something else as \"{}\"", text));
+      plan_.outputs.push_back(text);
+      plan_.attention.want_lse |= text == "lse";
+      plan_.attention.want_weights |= text == "weights";
+    }
+  }
+
+  KernelOp kernel_;
+  Plan plan_;
+};
+
+}  // namespace
+
+Plan read_plan(KernelOp kernel) { return Reader(kernel).run(); }
+
+}  // namespace mha::ir
