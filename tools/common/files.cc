@@ -290,6 +290,13 @@ void PendingDirectory::publish() {
   sync_folder(parent_of(target_));
 }
 
+void publish_directory(const std::string& target, const std::string& marker,
+                       const std::map<std::string, std::string>& files) {
+  PendingDirectory pending(target, marker);
+  for (const auto& [name, bytes] : files) atomic_write_file(pending.path() + "/" + name, bytes);
+  pending.publish();
+}
+
 std::string read_file(const std::string& path) {
   Descriptor fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (fd.get() < 0) fail("cannot read", path, errno);

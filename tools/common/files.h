@@ -7,6 +7,7 @@
 #ifndef MHA_TOOLS_COMMON_FILES_H_
 #define MHA_TOOLS_COMMON_FILES_H_
 
+#include <map>
 #include <span>
 #include <string>
 #include <string_view>
@@ -51,6 +52,11 @@ class PendingDirectory {
   std::string marker_;
   bool published_ = false;
 };
+
+// Makes `target` a folder of these files (name -> bytes), all at once; see check_output_directory()
+// for `marker`.
+void publish_directory(const std::string& target, const std::string& marker,
+                       const std::map<std::string, std::string>& files);
 
 // All bytes of a regular file (or pipe). UserError when it is missing or no file; SystemError when
 // reading fails.
