@@ -11,8 +11,8 @@
 
 namespace mha {
 
-// One thing that is wrong. `message` names the key, what was given and the rule; `hint` (may be empty) says
-// what to write instead.
+// One thing that is wrong. `message` names the key, what was given and the rule; `hint` (may be
+// empty) says what to write instead.
 struct Diagnostic {
   SourceLocation where;
   std::string message;
@@ -32,21 +32,25 @@ inline constexpr int kMaxConfigDepth = 64;
 // Does no I/O and never throws; `file` is only a name for the messages.
 ParseResult parse_spec_text(std::string_view text, const std::string& file);
 
-// The same for a file. One that is missing, unreadable, too large or no regular file is a problem at line 0.
+// The same for a file. One that is missing, unreadable, too large or no regular file is a problem
+// at line 0.
 ParseResult parse_spec_file(const std::string& path);
 
-// Keys that are right but whose code generation is not built in this version; empty: all of the spec is.
+// Keys that are right but whose code generation is not built in this version; empty: all of the
+// spec is.
 std::vector<Diagnostic> unsupported(const Spec& spec);
 
-// For every problem "file:line:column: error: message", the line with a caret under the place, and the hint.
-// `text` is the config's text (ParseResult::text). Ends with a newline unless there is no problem.
+// For every problem "file:line:column: error: message", the line with a caret under the place, and
+// the hint. `text` is the config's text (ParseResult::text). Ends with a newline unless there is no
+// problem.
 std::string format_diagnostics(const std::vector<Diagnostic>& problems, std::string_view text);
 
-// What tools call: a spec that code can be generated for. Throws UserError (generator/spec/error.h) whose
-// message is format_diagnostics() of all problems, or of all keys that are not built yet.
+// What tools call: a spec that code can be generated for. Throws UserError (generator/spec/error.h)
+// whose message is format_diagnostics() of all problems, or of all keys that are not built yet.
 Spec load_spec(const std::string& path);
 
-// Canonical JSON of the resolved spec: every field, sorted and deterministic, without the file's name.
+// Canonical JSON of the resolved spec: every field, sorted and deterministic, without the file's
+// name.
 std::string spec_to_json(const Spec& spec);
 
 }  // namespace mha

@@ -1,6 +1,8 @@
-// The spec of one kernel family as a plain struct: what a YAML config says, checked, with defaults filled in.
+// The spec of one kernel family as a plain struct: what a YAML config says, checked, with defaults
+// filled in.
 //
-// Axes: B batch, H query heads, G key/value heads, Lq queries, Lk keys, D head width, Dv value width, M model width.
+// Axes: B batch, H query heads, G key/value heads, Lq queries, Lk keys, D head width, Dv value
+// width, M model width.
 #ifndef MHA_GENERATOR_SPEC_SPEC_H_
 #define MHA_GENERATOR_SPEC_SPEC_H_
 
@@ -55,12 +57,12 @@ struct Mask {
 struct QkNorm {
   double eps = 1e-6;
   int weight_offset = 0;
-  bool all_width = false;    // true: width over all heads
+  bool all_width = false;  // true: width over all heads
   bool before_rope = true;
 };
 
 struct RopeScaling {
-  std::string type;          // linear, llama3, yarn; empty: none
+  std::string type;  // linear, llama3, yarn; empty: none
   std::map<std::string, double> numbers;
   std::vector<double> inv_freq;
 };
@@ -68,7 +70,7 @@ struct RopeScaling {
 struct Rope {
   bool interleaved = false;
   double theta = 10000.0;
-  int64_t dims = 0;          // of D
+  int64_t dims = 0;  // of D
   RopeScaling scaling;
 };
 
@@ -86,17 +88,17 @@ struct Table {
 
 // Where a weight lies in a model's file.
 struct WeightSource {
-  std::string name;          // may hold {layer}
+  std::string name;  // may hold {layer}
   bool transpose = false;
-  std::optional<Range> rows; // [from, to)
+  std::optional<Range> rows;  // [from, to)
 };
 
 struct Spec {
-  std::string file;          // as the user wrote it
+  std::string file;  // as the user wrote it
   int version = 1;
   std::string name;
   Op op = Op::kBlock;
-  int64_t d_model = 0;       // block only
+  int64_t d_model = 0;  // block only
   int64_t heads = 0, kv_heads = 0;
   int64_t d_head = 0, d_value = 0;
   Range batch, query_length, key_length;
@@ -107,7 +109,7 @@ struct Spec {
   Dtype weights = Dtype::kF32;
   std::map<std::string, WeightSource> weights_from;  // by tensor name: w_q, w_k, w_v, w_o, b_q, ...
   Bias projection_bias;
-  double scale = 0;          // resolved: 1/sqrt(D) unless given
+  double scale = 0;  // resolved: 1/sqrt(D) unless given
   std::optional<QkNorm> qk_norm;
   QueryOffset query_offset = QueryOffset::kStart;
   std::optional<Rope> rope;
