@@ -1,5 +1,5 @@
-// A schedule is data: named integers with ranges and a legality test. It can be printed, stored, compared,
-// and explained; apply_schedule() is the only place that turns it into Halide directives.
+// A schedule is data: named integers with ranges and a legality test. It can be printed, stored,
+// compared, and explained; apply_schedule() is the only place that turns it into Halide directives.
 #ifndef MHA_SCHEDULES_SCHEDULE_H_
 #define MHA_SCHEDULES_SCHEDULE_H_
 
@@ -34,15 +34,17 @@ struct Schedule {
 Schedule default_schedule(const Plan& plan, const Machine& machine, int threads);
 
 // Every rule that the schedule breaks, as "stage.param = value: rule"; empty when it is legal.
-std::vector<std::string> check_schedule(const Schedule& schedule, const Plan& plan, const Machine& machine);
+std::vector<std::string> check_schedule(const Schedule& schedule, const Plan& plan,
+                                        const Machine& machine);
 
 // The algorithm with the blocking that the schedule asks for, and then its schedule applied.
 Program scheduled_program(const Plan& plan, const Schedule& schedule, const Machine& machine);
 
-// Reads NAME.yaml-style records: the one in `directory` that fits this plan, target and thread count, if any. Throws
-// mha::UserError (generator/spec/error.h) on a record that cannot be read or breaks a rule.
-std::optional<Schedule> find_record(const std::string& directory, const Plan& plan, const Machine& machine,
-                                    int threads);
+// Reads NAME.yaml-style records: the one in `directory` that fits this plan, target and thread
+// count, if any. Throws mha::UserError (generator/spec/error.h) on a record that cannot be read or
+// breaks a rule.
+std::optional<Schedule> find_record(const std::string& directory, const Plan& plan,
+                                    const Machine& machine, int threads);
 
 }  // namespace mha
 

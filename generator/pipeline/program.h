@@ -1,5 +1,6 @@
-// A Program: the stages that one Plan becomes, with everything that a library around them must know. It holds
-// the algorithm alone; schedules/ finds the Funcs of a stage by name and arranges them.
+// A Program: the stages that one Plan becomes, with everything that a library around them must
+// know. It holds the algorithm alone; schedules/ finds the Funcs of a stage by name and arranges
+// them.
 #ifndef MHA_GENERATOR_PIPELINE_PROGRAM_H_
 #define MHA_GENERATOR_PIPELINE_PROGRAM_H_
 
@@ -16,9 +17,16 @@ namespace mha {
 
 // The same notions as in runtime/include/mha/kernel.h, before they are emitted as constants.
 enum class Symbol {
-  kOne = 0, kBatch = 1, kQuery = 2, kKey = 3,
-  kTask0 = 8, kTask1 = 9, kTask2 = 10, kTask3 = 11,  // scalars only, as are the next two
-  kSequenceKeys = 12, kSequenceOffset = 13
+  kOne = 0,
+  kBatch = 1,
+  kQuery = 2,
+  kKey = 3,
+  kTask0 = 8,
+  kTask1 = 9,
+  kTask2 = 10,
+  kTask3 = 11,  // scalars only, as are the next two
+  kSequenceKeys = 12,
+  kSequenceOffset = 13
 };
 struct Extent {
   int64_t scale = 1;
@@ -57,8 +65,8 @@ struct BufferInfo {
 };
 struct Operand {
   enum Kind { kTensor, kPack, kBuffer, kScalar } kind = kTensor;
-  int index = 0;             // into the lists below; for scalars the Symbol
-  std::vector<int> axes;     // tensors: axes[i] is the tensor's axis that is dimension i
+  int index = 0;          // into the lists below; for scalars the Symbol
+  std::vector<int> axes;  // tensors: axes[i] is the tensor's axis that is dimension i
 };
 
 // One axis of a stage's grid of tasks: ceil(scale * symbol / tile) of them.
@@ -68,15 +76,15 @@ struct GridAxis {
   int tile = 1;
 };
 
-// One ahead-of-time compiled function. It has no parallel loop: a call computes one task of the grid, which it
-// learns from scalar operands kTask0...
+// One ahead-of-time compiled function. It has no parallel loop: a call computes one task of the
+// grid, which it learns from scalar operands kTask0...
 struct Stage {
-  std::string name;                        // "project_qkv", "attention", ... unique in the program
+  std::string name;  // "project_qkv", "attention", ... unique in the program
   Halide::Pipeline pipeline;
   std::vector<Halide::Argument> arguments;  // inputs, in the order of `operands`; outputs follow
-  std::vector<Operand> operands;           // inputs, then the pipeline's outputs
-  std::vector<GridAxis> grid;              // at most 4; axis 0 runs fastest
-  bool reverse = false;                    // hand out axis 0 from its end
+  std::vector<Operand> operands;            // inputs, then the pipeline's outputs
+  std::vector<GridAxis> grid;               // at most 4; axis 0 runs fastest
+  bool reverse = false;                     // hand out axis 0 from its end
   int batch_axis = -1;
   std::map<std::string, Halide::Func> funcs;  // by the names that schedules use
   std::map<std::string, Halide::RDom> domains;

@@ -1,0 +1,48 @@
+// Plan -> Program: the algorithm of every stage. Nothing here says how a loop is arranged; the few
+// sizes that the algorithm itself needs (how keys are cut into blocks, how weights are cut into
+// panels) come in as a Blocking.
+#ifndef MHA_GENERATOR_PIPELINE_PIPELINE_H_
+#define MHA_GENERATOR_PIPELINE_PIPELINE_H_
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "generator/ir/plan.h"
+#include "generator/pipeline/program.h"
+
+namespace mha {
+
+struct AttentionBlocking {
+  int query_block = 64;                         // queries of one task
+  int key_block = 128;                          // keys whose softmax is one partial result
+  int key_tile = 8;                             // K rows are read in groups of so many
+  bool pack_keys = false, pack_values = false;  // copied per head before use
+};
+
+struct ProjectionBlocking {
+  int row_tile = 8;     // rows computed at a time; buffers in the workspace are padded to it
+  int panel = 32;       // columns of a panel of packed weights
+  int task_rows = 512;  // rows of one task, a multiple of row_tile
+};
+
+struct Blocking {
+  int lanes = 16;  // f32 lanes of a vector: widths in the workspace are padded to it
+  AttentionBlocking attention;
+  std::map<std::string, ProjectionBlocking> projections;  // by stage name
+};
+
+// Names of the stages that build_program() makes for this plan, in order: "project_qkv",
+// "pack_keys", "pack_values", "attention", "weights", "project_out", as far as the plan has them.
+std::string projection_stage_name(const Projection& projection);
+
+// Head width in the workspace: padded to whole vectors, so that no inner loop has a remainder.
+inline int64_t padded_width(int64_t width, int lanes) {
+  return (width + lanes - 1) / lanes * lanes;
+}
+
+Program build_program(const Plan& plan, const Blocking& blocking);
+
+}  // namespace mha
+
+#endif  // MHA_GENERATOR_PIPELINE_PIPELINE_H_

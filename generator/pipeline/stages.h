@@ -1,0 +1,89 @@
+// Builders of single stages, shared by program.cc. Private to generator/pipeline.
+//
+// Dimensions of every activation inside a stage, innermost first: d (width in a head), t (row: a
+// query or key), h (head), b (sequence). Variables of the attention tile: y (query in its block), x
+// (key in its block), c (key block).
+#ifndef MHA_GENERATOR_PIPELINE_STAGES_H_
+#define MHA_GENERATOR_PIPELINE_STAGES_H_
+
+#include <Halide.h>
+
+#include <string>
+
+#include "generator/pipeline/pipeline.h"
+
+namespace mha {
+
+// Heads of one operand: a 4-D input (d, t, head, b) in which this operand's heads start at
+// first_head. Merged projections give one input to q, k and v alike.
+struct HeadSource {
+  Halide::ImageParam input;
+  Operand operand;
+  int64_t first_head = 0;
+  bool padded_rows = false;  // rows may be read up to the next multiple of the key tile
+};
+
+// A length that is a constant, or a scalar operand of the stage.
+class StageScalars;
+
+struct AttentionInputs {
+  HeadSource q, k, v;
+  Operand output;            // (d, t, h, b)
+  int64_t output_width = 0;  // Dv, or padded where the output lies in the workspace
+  // (t, h, b) each, or index -1: lse in natural units; the row's max in units of log2 and 1 / sum
+  // of exp2, which the weights stage reads.
+  Operand lse, row_max, row_scale;
+};
+
+Stage build_attention(const Plan& plan, const Blocking& blocking, const AttentionInputs& inputs);
+
+// weights(key, t, h, b) = exp2(score - row_max) * row_scale for visible keys, else 0.
+struct WeightsInputs {
+  HeadSource q, k;
+  Operand row_max, row_scale, output;
+};
+Stage build_weights(const Plan& plan, const Blocking& blocking, const WeightsInputs& inputs);
+
+// packed(d, t, g, b) = input(d, t, g, b), zero for d >= width: contiguous rows per head.
+Stage build_pack(const std::string& name, const Plan& plan, const Blocking& blocking,
+                 const HeadSource& source, const Operand& output, int64_t width, int64_t padded);
+
+// y = x W^T + b. x is (m, t, b), or (d, t, head, b) read as columns head * width + d.
+struct ProjectionInputs {
+  Halide::ImageParam input;
+  Operand operand;
+  int64_t heads = 0;  // of a 4-D input; 0: the input is 3-D
+  int64_t columns = 0, width = 0;
+  int weights_pack = -1, bias_pack = -1;
+  Range rows;
+  Symbol rows_symbol = Symbol::kQuery;
+  Operand output;
+  int64_t output_heads =
+      0;  // > 0: output (d, t, head, b), output_width wide, rows padded; 0: (n, t, b), exact
+  int64_t output_width = 0;
+};
+Stage build_projection(const std::string& name, const Plan& plan, const Blocking& blocking,
+                       const ProjectionInputs& inputs);
+
+// 2^x for x <= 0, relative error below 1.6e-7; exactly 0 for x < -126, so that a hidden key adds
+// nothing.
+Halide::Expr exp2_nonpositive(Halide::Expr x);
+
+// Collects the scalar operands of a stage: a Param is made the first time that a symbol is asked
+// for.
+class StageScalars {
+ public:
+  explicit StageScalars(std::string prefix) : prefix_(std::move(prefix)) {}
+  Halide::Expr get(Symbol symbol);
+  // The constant where the range is one number, else the symbol's scalar.
+  Halide::Expr length(const Range& range, Symbol symbol);
+  void add_to(Stage& stage) const;
+
+ private:
+  std::string prefix_;
+  std::vector<std::pair<Symbol, Halide::Param<int>>> params_;
+};
+
+}  // namespace mha
+
+#endif  // MHA_GENERATOR_PIPELINE_STAGES_H_

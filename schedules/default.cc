@@ -1,0 +1,115 @@
+// The analytic default: register tiles from the size of the register file, blocks from the caches.
+#include <algorithm>
+
+#include "generator/pipeline/pipeline.h"
+#include "schedules/schedule.h"
+#include "schedules/space.h"
+
+namespace mha {
+
+namespace {
+
+// rows x vectors accumulators, one register for every vector loaded and one for a scalar, must fit
+// the register file.
+int most_rows(const Machine& machine, int vectors) {
+  return (machine.vector_registers - vectors - 1) / vectors;
+}
+
+int largest_at_most(const std::vector<int64_t>& values, int64_t bound) {
+  int64_t best = values.front();
+  for (int64_t value : values) {
+    if (value <= bound) best = value;
+  }
+  return static_cast<int>(best);
+}
+
+const std::vector<int64_t>& values_of(const std::string& stage, const std::string& param) {
+  for (const ParamInfo& info : stage_space(stage)) {
+    if (info.name == param) return info.values;
+  }
+  throw std::out_of_range(param);
+}
+
+// Vectors of a tile over a width of so many vectors: 2 where they divide it, else the best divisor.
+int tile_vectors(int64_t vectors) {
+  for (int candidate : {2, 3, 4, 5, 1}) {
+    if (vectors % candidate == 0) return candidate;
+  }
+  return 1;
+}
+
+int tile_rows(const Machine& machine, const std::string& stage, const std::string& param,
+              int vectors, int64_t rows) {
+  // 8 x 2 beats 12 x 2 and 6 x 4 on Zen 5: 16 accumulators hide the latency of two FMA pipes
+  // already.
+  const int wanted = std::min(most_rows(machine, vectors), vectors == 1   ? 12
+                                                           : vectors == 2 ? 8
+                                                                          : 16 / vectors + 1);
+  return largest_at_most(values_of(stage, param),
+                         std::min<int64_t>(wanted, std::max<int64_t>(rows, 1)));
+}
+
+StageSchedule attention_default(const Plan& plan, const Machine& machine) {
+  const Attention& a = plan.attention;
+  const int lanes = machine.vector_floats;
+  const int64_t queries = plan.query_length.max;
+  const int64_t keys = (plan.self_length ? plan.query_length : plan.key_length).max;
+  int query_vectors = machine.vector_registers >= 32 ? 2 : 2;
+  int query_block = 4 * lanes;
+  if (queries <= 2 * lanes) query_block = 2 * lanes;
+  if (queries <= lanes) query_block = lanes, query_vectors = 1;
+  const int value_vectors = tile_vectors(padded_width(a.d_value, lanes) / lanes);
+  // A block of scores and of probabilities should stay in L1 beside the tiles.
+  const int key_block = 128;
+  const int key_tile = tile_rows(machine, "attention", "key_tile", query_vectors, keys);
+  const int value_rows = largest_at_most(
+      {1, 2, 4, 8, 16}, tile_rows(machine, "attention", "value_rows", value_vectors, query_block));
+  // Vector loads need V's rows padded; strides that are powers of two alias in L1.
+  const bool block = plan.op == Op::kBlock;
+  return {"attention",
+          {{"query_block", query_block},
+           {"key_block", key_block},
+           {"key_tile", key_tile},
+           {"query_vectors", query_vectors},
+           {"value_rows", value_rows},
+           {"value_vectors", value_vectors},
+           {"width_unroll", 4},
+           {"key_unroll", 2},
+           {"pack_keys", 0},
+           {"pack_values", !block && a.d_value % lanes != 0 ? 1 : 0}}};
+}
+
+StageSchedule projection_default(const std::string& stage, int64_t width, int64_t rows, bool fixed,
+                                 const Machine& machine) {
+  const int vectors = tile_vectors((width + machine.vector_floats - 1) / machine.vector_floats);
+  const int row_tile = tile_rows(machine, stage, "row_tile", vectors, fixed ? rows : 8);
+  int task_rows = 512;
+  while (task_rows % row_tile != 0) task_rows = task_rows == 512 ? 480 : task_rows / 2;
+  return {stage,
+          {{"row_tile", row_tile},
+           {"panel_vectors", vectors},
+           {"depth_unroll", 4},
+           {"task_rows", task_rows}}};
+}
+
+}  // namespace
+
+Schedule default_schedule(const Plan& plan, const Machine& machine, int threads) {
+  (void)threads;
+  Schedule schedule;
+  for (const Projection& projection : plan.projections) {
+    const bool of_keys = projection.parts.front().weight != "w_q" && !plan.self_length;
+    const Range& rows = of_keys ? plan.key_length : plan.query_length;
+    schedule.stages.push_back(projection_default(projection_stage_name(projection),
+                                                 projection.parts.front().width, rows.max,
+                                                 rows.fixed(), machine));
+  }
+  schedule.stages.push_back(attention_default(plan, machine));
+  if (plan.op == Op::kBlock) {
+    schedule.stages.push_back(projection_default("project_out", plan.d_model, plan.query_length.max,
+                                                 plan.query_length.fixed(), machine));
+  }
+  return schedule;
+}
+
+}  // namespace mha

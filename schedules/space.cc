@@ -1,0 +1,44 @@
+#include "schedules/space.h"
+
+#include <algorithm>
+
+#include "generator/pipeline/pipeline.h"
+
+namespace mha {
+
+std::vector<std::string> stage_names(const Plan& plan) {
+  std::vector<std::string> names;
+  for (const Projection& projection : plan.projections)
+    names.push_back(projection_stage_name(projection));
+  names.push_back("attention");
+  if (plan.op == Op::kBlock) names.push_back("project_out");
+  return names;
+}
+
+const std::vector<ParamInfo>& stage_space(const std::string& stage) {
+  static const std::vector<ParamInfo> attention = {
+      {"query_block", {4, 8, 16, 32, 48, 64, 96, 128, 192, 256}, "queries of one task"},
+      {"key_block", {32, 64, 128, 256, 512, 1024, 2048, 4096}, "keys of one partial softmax"},
+      {"key_tile", {1, 2, 3, 4, 5, 6, 8, 10, 12, 14}, "keys of a register tile of scores"},
+      {"query_vectors", {1, 2, 3, 4, 6}, "vectors of queries of a register tile of scores"},
+      {"value_rows",
+       {1, 2, 3, 4, 6, 8, 12, 16},
+       "queries of a register tile of the product with V"},
+      {"value_vectors", {1, 2, 3, 4, 5, 6, 7}, "vectors of V's width of that tile"},
+      {"width_unroll", {1, 2, 4, 8}, "steps over D unrolled"},
+      {"key_unroll", {1, 2, 4, 8}, "steps over keys unrolled in the product with V"},
+      {"pack_keys", {0, 1}, "copy K per head before use (op attention)"},
+      {"pack_values", {0, 1}, "copy V per head before use (op attention)"},
+  };
+  static const std::vector<ParamInfo> projection = {
+      {"row_tile", {1, 2, 3, 4, 5, 6, 8, 10, 12, 14, 16}, "rows of a register tile"},
+      {"panel_vectors", {1, 2, 3, 4, 5, 6, 7, 8}, "vectors of a panel of packed weights"},
+      {"depth_unroll", {1, 2, 4, 8}, "steps over the input width unrolled"},
+      {"task_rows",
+       {8, 16, 32, 64, 96, 120, 128, 192, 240, 256, 480, 512, 960, 1024, 2048, 4096, 8192},
+       "rows of one task"},
+  };
+  return stage == "attention" ? attention : projection;
+}
+
+}  // namespace mha

@@ -1,0 +1,36 @@
+// The parameters of every stage with their ranges: one table that printing, records, legality and
+// search read.
+#ifndef MHA_SCHEDULES_SPACE_H_
+#define MHA_SCHEDULES_SPACE_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "schedules/schedule.h"
+
+namespace mha {
+
+struct ParamInfo {
+  std::string name;
+  std::vector<int64_t> values;  // every legal value by itself, ascending
+  std::string meaning;
+};
+
+// The stages of a plan in order, by the names that build_program() uses. Which packs exist depends
+// on the attention stage's own pack_keys and pack_values.
+std::vector<std::string> stage_names(const Plan& plan);
+
+// The parameters of a stage of this kind: "attention", or any "project_...".
+const std::vector<ParamInfo>& stage_space(const std::string& stage);
+
+// What the algorithm needs of a schedule.
+struct Blocking blocking_of(const Schedule& schedule, const Machine& machine);
+
+// Arranges the Funcs of every stage of a program made with blocking_of(schedule).
+void apply_schedule(Program& program, const Plan& plan, const Schedule& schedule,
+                    const Machine& machine);
+
+}  // namespace mha
+
+#endif  // MHA_SCHEDULES_SPACE_H_
