@@ -1,8 +1,9 @@
-/* What a generated library hands to the runtime: tables of plain data, emitted as constants. Not for users:
- * the layout changes with MHA_KERNEL_ABI.
+/* What a generated library hands to the runtime: tables of plain data, emitted as constants. Not
+ * for users: the layout changes with MHA_KERNEL_ABI.
  *
- * A kernel is a short program: stages, each one ahead-of-time compiled Halide function, called in order on
- * views of the caller's tensors, of packed weights, and of buffers inside the caller's workspace. */
+ * A kernel is a short program: stages, each one ahead-of-time compiled Halide function, called in
+ * order on views of the caller's tensors, of packed weights, and of buffers inside the caller's
+ * workspace. */
 #ifndef MHA_KERNEL_H_
 #define MHA_KERNEL_H_
 
@@ -16,9 +17,9 @@ extern "C" {
 
 /* CPU features that a variant needs (all bits of `cpu_features` must be there). */
 enum {
-  MHA_CPU_SSE42 = 1u << 0,     /* with popcnt, cx16: x86-64-v2 */
-  MHA_CPU_AVX2 = 1u << 1,      /* with fma, f16c, bmi1, bmi2: x86-64-v3 */
-  MHA_CPU_AVX512 = 1u << 2,    /* f, bw, cd, dq, vl: x86-64-v4 */
+  MHA_CPU_SSE42 = 1u << 0,       /* with popcnt, cx16: x86-64-v2 */
+  MHA_CPU_AVX2 = 1u << 1,        /* with fma, f16c, bmi1, bmi2: x86-64-v3 */
+  MHA_CPU_AVX512 = 1u << 2,      /* f, bw, cd, dq, vl: x86-64-v4 */
   MHA_CPU_AVX512_BF16 = 1u << 3, /* with vnni, ifma, vbmi, vbmi2, bitalg, vpopcntdq: zen4 */
   MHA_CPU_AVX512_VP2 = 1u << 4,  /* with avx_vnni, vp2intersect: zen5 */
   MHA_CPU_AVX512_FP16 = 1u << 5, /* sapphirerapids, with BF16 */
@@ -31,7 +32,8 @@ enum {
   MHA_SYMBOL_BATCH = 1,
   MHA_SYMBOL_QUERY = 2,
   MHA_SYMBOL_KEY = 3,
-  /* Scalars only (not extents): the coordinates of the task, and what the task's sequence b says. */
+  /* Scalars only (not extents): the coordinates of the task, and what the task's sequence b says.
+   */
   MHA_SYMBOL_TASK0 = 8,
   MHA_SYMBOL_TASK1 = 9,
   MHA_SYMBOL_TASK2 = 10,
@@ -48,7 +50,11 @@ typedef struct mha_extent {
 /* A tensor that the caller passes; axes outermost first. */
 enum { MHA_ROLE_INPUT = 0, MHA_ROLE_OUTPUT = 1 };
 /* How the runtime checks the values of an index tensor before it computes. */
-enum { MHA_CHECK_NONE = 0, MHA_CHECK_KEY_LENGTHS = 1 /* 0 <= v <= Lk */, MHA_CHECK_INT32_OFFSET = 2 /* |v| <= 2^30 */ };
+enum {
+  MHA_CHECK_NONE = 0,
+  MHA_CHECK_KEY_LENGTHS = 1 /* 0 <= v <= Lk */,
+  MHA_CHECK_INT32_OFFSET = 2 /* |v| <= 2^30 */
+};
 typedef struct mha_tensor_info {
   const char* name;
   uint32_t role;
@@ -69,11 +75,11 @@ typedef struct mha_weight_info {
   int64_t shape[2];
 } mha_weight_info;
 
-/* A packed array: f32 panels [N / panel][K][panel] of a matrix whose rows come from several weights, or
- * (vector != 0) a vector [N] of biases. Whatever no part fills is zero.
- * Row r = g * row_width + i (i < row_width, g < row_groups) of a part's weight goes to row
- * first_row + g * row_padded + i; column c = g * col_width + i goes to column g * col_padded + i;
- * all is multiplied by scale (in double, rounded once). */
+/* A packed array: f32 panels [N / panel][K][panel] of a matrix whose rows come from several
+ * weights, or (vector != 0) a vector [N] of biases. Whatever no part fills is zero. Row r = g *
+ * row_width + i (i < row_width, g < row_groups) of a part's weight goes to row first_row + g *
+ * row_padded + i; column c = g * col_width + i goes to column g * col_padded + i; all is multiplied
+ * by scale (in double, rounded once). */
 typedef struct mha_pack_part {
   uint32_t weight; /* index into weights */
   uint32_t reserved;
@@ -90,7 +96,8 @@ typedef struct mha_pack_info {
   uint64_t part_count;
 } mha_pack_info;
 
-/* A dense buffer in the workspace; extents innermost first. Starts are MHA_WORKSPACE_ALIGNMENT-aligned. */
+/* A dense buffer in the workspace; extents innermost first. Starts are
+ * MHA_WORKSPACE_ALIGNMENT-aligned. */
 typedef struct mha_buffer_info {
   const char* name;
   uint32_t dtype;
@@ -98,20 +105,26 @@ typedef struct mha_buffer_info {
   mha_extent extents[MHA_MAX_RANK];
 } mha_buffer_info;
 
-/* One argument of a stage. For a tensor, axes[i] is the tensor's axis that is the stage's dimension i
- * (dimension 0 innermost). Buffers and packed arrays are passed as they are: a packed matrix has dimensions
- * (panel, K, N / panel), a vector (N). A scalar passes a symbol's value as int32. */
-enum { MHA_OPERAND_TENSOR = 0, MHA_OPERAND_PACK = 1, MHA_OPERAND_BUFFER = 2, MHA_OPERAND_SCALAR = 3 };
+/* One argument of a stage. For a tensor, axes[i] is the tensor's axis that is the stage's dimension
+ * i (dimension 0 innermost). Buffers and packed arrays are passed as they are: a packed matrix has
+ * dimensions (panel, K, N / panel), a vector (N). A scalar passes a symbol's value as int32. */
+enum {
+  MHA_OPERAND_TENSOR = 0,
+  MHA_OPERAND_PACK = 1,
+  MHA_OPERAND_BUFFER = 2,
+  MHA_OPERAND_SCALAR = 3
+};
 typedef struct mha_operand {
   uint32_t kind;
   uint32_t index; /* of the tensor, pack or buffer; the symbol of a scalar */
   uint8_t axes[8];
 } mha_operand;
 
-/* argv[0] points to the user context (void*), the others follow `operands`: a halide_buffer_t* for each
- * buffer-like operand, a pointer to int32_t for a scalar. A stage has no parallel loop of its own: one call
- * computes one task, a point of the stage's grid, and writes only what belongs to that task. The runtime runs
- * the tasks of a stage in any order on all threads, and the stages one after another. */
+/* argv[0] points to the user context (void*), the others follow `operands`: a halide_buffer_t* for
+ * each buffer-like operand, a pointer to int32_t for a scalar. A stage has no parallel loop of its
+ * own: one call computes one task, a point of the stage's grid, and writes only what belongs to
+ * that task. The runtime runs the tasks of a stage in any order on all threads, and the stages one
+ * after another. */
 typedef int (*mha_stage_function)(void** argv);
 
 /* One axis of a grid: ceil(scale * value of symbol / tile) tasks. */
@@ -126,28 +139,33 @@ typedef struct mha_stage {
   mha_stage_function run;
   const mha_operand* operands;
   uint64_t operand_count;
-  /* Tasks; axis 0 runs fastest in the order in which they are handed out. reverse != 0: axis 0 from its end
-   * (causal attention starts with its longest rows). batch_axis: the axis that is b, or -1. */
+  /* Tasks; axis 0 runs fastest in the order in which they are handed out. reverse != 0: axis 0 from
+   * its end (causal attention starts with its longest rows). batch_axis: the axis that is b, or -1.
+   */
   uint32_t grid_rank;
   uint32_t reverse;
   int32_t batch_axis;
   uint32_t reserved;
   mha_grid_axis grid[MHA_MAX_GRID];
-  uint64_t scratch_bytes; /* most bytes that one task holds at a time from halide_malloc, headers included */
+  uint64_t scratch_bytes; /* most bytes that one task holds at a time from halide_malloc, headers
+                             included */
 } mha_stage;
 
 typedef struct mha_length_range {
   int64_t min, max;
 } mha_length_range;
 
+/* Where query 0 stands among the keys. */
+enum { MHA_OFFSET_START = 0, MHA_OFFSET_END = 1, MHA_OFFSET_INPUT = 2 };
+
 struct mha_kernel {
   uint32_t abi;         /* MHA_KERNEL_ABI */
   uint32_t struct_size; /* sizeof(mha_kernel) */
   mha_kernel_info info;
   uint64_t cpu_features;
-  uint64_t args_size;   /* sizeof(NAME_args) */
-  uint32_t self_length; /* Lk is Lq */
-  uint32_t offset_kind; /* query_offset: 0 start, 1 end, 2 input */
+  uint64_t args_size;          /* sizeof(NAME_args) */
+  uint32_t self_length;        /* Lk is Lq */
+  uint32_t offset_kind;        /* MHA_OFFSET_* */
   int32_t key_lengths_tensor;  /* index into tensors, or -1 */
   int32_t query_offset_tensor; /* index into tensors, or -1 */
   mha_length_range batch, query_length, key_length;
@@ -163,8 +181,22 @@ struct mha_kernel {
   uint64_t stage_count;
 };
 
-/* halide_malloc inside a stage takes its bytes plus this much from the thread's scratch. */
+/* halide_malloc(bytes) inside a stage takes round_up(bytes, 64) + MHA_SCRATCH_HEADER from the
+ * thread's scratch, and halide_free gives it back when everything above it is free too. The scratch
+ * of a task begins at a 64-byte boundary; 8 bytes before and after an allocation may be read. */
 enum { MHA_SCRATCH_HEADER = 64 };
+
+/* What a kernel may have at most, so that a call needs no allocation. */
+enum { MHA_MAX_TENSORS = 32, MHA_MAX_BUFFERS = 32, MHA_MAX_OPERANDS = 24 };
+
+/* The MHA_CPU_* bits of this machine, as far as the system lets a process use them. */
+uint64_t mha_cpu_features(void);
+
+/* The hooks that the stages' `halide_*` references are renamed to; user_context is argv[0] of the
+ * stage. */
+void* mha_halide_malloc(void* user_context, size_t bytes);
+void mha_halide_free(void* user_context, void* pointer);
+void mha_halide_error(void* user_context, const char* message);
 
 #ifdef __cplusplus
 }

@@ -1,8 +1,8 @@
 /* The runtime of generated attention kernels: C11, no exceptions, no printing, no abort.
  *
- * Every function that can fail returns an mha_status; mha_last_message() then says, for the calling thread,
- * what was wrong and where. Axes: B batch, H query heads, G key/value heads, Lq queries, Lk keys, D head
- * width, Dv value width, M model width. */
+ * Every function that can fail returns an mha_status; mha_last_message() then says, for the calling
+ * thread, what was wrong and where. Axes: B batch, H query heads, G key/value heads, Lq queries, Lk
+ * keys, D head width, Dv value width, M model width. */
 #ifndef MHA_MHA_H_
 #define MHA_MHA_H_
 
@@ -19,17 +19,19 @@ extern "C" {
 
 typedef enum mha_status {
   MHA_OK = 0,
-  MHA_INVALID_ARGUMENT = 1,    /* a null pointer, a bad stride, a missing tensor, an unknown name */
-  MHA_OUT_OF_RANGE = 2,        /* a length, index or offset outside what the kernel was generated for */
-  MHA_MISALIGNED = 3,          /* data not aligned to its element, workspace not to MHA_WORKSPACE_ALIGNMENT */
-  MHA_OVERLAP = 4,             /* an output overlaps another argument */
+  MHA_INVALID_ARGUMENT = 1, /* a null pointer, a bad stride, a missing tensor, an unknown name */
+  MHA_OUT_OF_RANGE = 2, /* a length, index or offset outside what the kernel was generated for */
+  MHA_MISALIGNED =
+      3,           /* data not aligned to its element, workspace not to MHA_WORKSPACE_ALIGNMENT */
+  MHA_OVERLAP = 4, /* an output overlaps another argument */
   MHA_WORKSPACE_TOO_SMALL = 5,
   MHA_OUT_OF_MEMORY = 6,
-  MHA_UNSUPPORTED_CPU = 7,     /* this machine lacks what the kernel's target needs */
-  MHA_ABI_MISMATCH = 8,        /* kernel and runtime were built by different versions */
-  MHA_BAD_FILE = 9,            /* a weights file that is cut short, inconsistent, of the wrong shape or dtype */
-  MHA_IO_ERROR = 10,           /* the system could not open or read a file */
-  MHA_INTERNAL = 11            /* a bug of ours: please report it */
+  MHA_UNSUPPORTED_CPU = 7, /* this machine lacks what the kernel's target needs */
+  MHA_ABI_MISMATCH = 8,    /* kernel and runtime were built by different versions */
+  MHA_BAD_FILE =
+      9, /* a weights file that is cut short, inconsistent, of the wrong shape or dtype */
+  MHA_IO_ERROR = 10, /* the system could not open or read a file */
+  MHA_INTERNAL = 11  /* a bug of ours: please report it */
 } mha_status;
 
 typedef enum mha_dtype {
@@ -40,12 +42,15 @@ typedef enum mha_dtype {
   MHA_I64 = 4,
   MHA_U8 = 5,
   MHA_BOOL = 6,
-  MHA_I8 = 7
+  MHA_I8 = 7,
+  MHA_DTYPE_OTHER =
+      255 /* a type of the safetensors format that no kernel takes: F64, U16, F8_E4M3, ... */
 } mha_dtype;
 
 typedef enum mha_memory { MHA_MEMORY_HOST = 0 } mha_memory;
 
-/* A kernel (a table in a generated library), a context (threads), packed weights (immutable, shareable). */
+/* A kernel (a table in a generated library), a context (threads), packed weights (immutable,
+ * shareable). */
 typedef struct mha_kernel mha_kernel;
 typedef struct mha_context mha_context;
 typedef struct mha_weights mha_weights;
@@ -53,11 +58,12 @@ typedef struct mha_safetensors mha_safetensors;
 
 enum { MHA_MAX_RANK = 5, MHA_WORKSPACE_ALIGNMENT = 64 };
 
-/* flags of a tensor: without MHA_STRIDED the tensor is dense in its axis order and `strides` is not read. */
+/* flags of a tensor: without MHA_STRIDED the tensor is dense in its axis order and `strides` is not
+ * read. */
 enum { MHA_STRIDED = 1 };
 
-/* A view of the caller's memory. `strides` counts elements, outermost axis first; the innermost axis is
- * always dense and has no entry. Element alignment suffices. data NULL: not given. */
+/* A view of the caller's memory. `strides` counts elements, outermost axis first; the innermost
+ * axis is always dense and has no entry. Element alignment suffices. data NULL: not given. */
 typedef struct mha_tensor {
   void* data;
   int64_t strides[MHA_MAX_RANK - 1];
@@ -67,45 +73,48 @@ typedef struct mha_tensor {
 
 /* The head of every NAME_args; the tensors follow it. Zero a NAME_args before filling it. */
 typedef struct mha_call {
-  size_t size;          /* sizeof(NAME_args) */
-  int64_t batch;        /* 0: the spec's value, or its maximum where the spec gives a range */
-  int64_t query_length; /* likewise */
-  int64_t key_length;   /* likewise; where Lk = Lq: 0 or query_length */
+  size_t size;                /* sizeof(NAME_args) */
+  int64_t batch;              /* 0: the spec's value, or its maximum where the spec gives a range */
+  int64_t query_length;       /* likewise */
+  int64_t key_length;         /* likewise; where Lk = Lq: 0 or query_length */
   const mha_weights* weights; /* op block only */
-  void* workspace;      /* at least NAME_workspace_size() bytes, MHA_WORKSPACE_ALIGNMENT-aligned; one a call in flight */
+  void* workspace; /* at least NAME_workspace_size() bytes, MHA_WORKSPACE_ALIGNMENT-aligned; one a
+                      call in flight */
   size_t workspace_size;
 } mha_call;
 
 /* --- errors and versions --- */
 const char* mha_status_name(mha_status status);
-/* The message of this thread's last failing call; "" when there was none. Valid until the next call. */
+/* The message of this thread's last failing call; "" when there was none. Valid until the next
+ * call. */
 const char* mha_last_message(void);
 const char* mha_version(void);
 
 /* --- contexts --- */
-/* Runs body(body_context, i) for every i in [0, count), on any threads, and returns when all are done.
- * At most `threads` (mha_context_options) of them may run at the same time. */
-typedef void (*mha_parallel_for)(void* user, int32_t count, void (*body)(void* body_context, int32_t i),
-                                 void* body_context);
+/* Runs body(body_context, i) for every i in [0, count), on any threads, and returns when all are
+ * done. At most `threads` (mha_context_options) of them may run at the same time. */
+typedef void (*mha_parallel_for)(void* user, int32_t count,
+                                 void (*body)(void* body_context, int32_t i), void* body_context);
 typedef void (*mha_log)(void* user, const char* message);
 
 typedef struct mha_context_options {
-  size_t size;     /* sizeof(mha_context_options) */
-  int32_t threads; /* counts the caller; 0: the CPUs that the process may use */
+  size_t size;                   /* sizeof(mha_context_options) */
+  int32_t threads;               /* counts the caller; 0: the CPUs that the process may use */
   mha_parallel_for parallel_for; /* NULL: a pool of threads - 1 threads of our own */
   void* parallel_for_user;
-  mha_log log;     /* NULL: silent */
+  mha_log log; /* NULL: silent */
   void* log_user;
 } mha_context_options;
 
-/* options may be NULL. A context may be used by many threads at once. After fork() the child makes its own. */
+/* options may be NULL. A context may be used by many threads at once. After fork() the child makes
+ * its own. */
 mha_status mha_context_create(const mha_context_options* options, mha_context** context);
 void mha_context_destroy(mha_context* context); /* NULL is fine */
 int32_t mha_context_threads(const mha_context* context);
 
 /* --- weights --- */
-/* A weight as the model has it: row-major, y = x W^T + b. w_q [H*D, M], w_k [G*D, M], w_v [G*Dv, M],
- * w_o [M, H*Dv]; biases [rows]. dtype F32, BF16 or F16. */
+/* A weight as the model has it: row-major, y = x W^T + b. w_q [H*D, M], w_k [G*D, M], w_v [G*Dv,
+ * M], w_o [M, H*Dv]; biases [rows]. dtype F32, BF16 or F16. */
 typedef struct mha_weight_array {
   const char* name;
   const void* data;
@@ -114,19 +123,21 @@ typedef struct mha_weight_array {
   int64_t shape[MHA_MAX_RANK];
 } mha_weight_array;
 
-/* Packs the arrays into the kernel's own form; the arrays are not needed afterwards. Every weight of the
- * kernel must be there once and no other. */
-mha_status mha_weights_create(const mha_kernel* kernel, const mha_weight_array* arrays, size_t count,
-                              mha_weights** weights);
+/* Packs the arrays into the kernel's own form; the arrays are not needed afterwards. Every weight
+ * of the kernel must be there once and no other. */
+mha_status mha_weights_create(const mha_kernel* kernel, const mha_weight_array* arrays,
+                              size_t count, mha_weights** weights);
 /* Reads them from a safetensors file (or an .index.json of shards). Names are those of the spec's
  * weights_from, with {layer} replaced by `layer`, else w_q, w_k, ... */
-mha_status mha_weights_load(const mha_kernel* kernel, const char* path, int32_t layer, mha_weights** weights);
+mha_status mha_weights_load(const mha_kernel* kernel, const char* path, int32_t layer,
+                            mha_weights** weights);
 void mha_weights_destroy(mha_weights* weights);
 
 /* --- running --- */
-/* Bytes that a call with these lengths needs with a context of `threads` threads. `args` is a NAME_args of
- * which only the lengths are read. */
-mha_status mha_workspace_size(const mha_kernel* kernel, const void* args, int32_t threads, size_t* bytes);
+/* Bytes that a call with these lengths needs with a context of `threads` threads. `args` is a
+ * NAME_args of which only the lengths are read. */
+mha_status mha_workspace_size(const mha_kernel* kernel, const void* args, int32_t threads,
+                              size_t* bytes);
 /* Checks everything, then computes. Allocates nothing. What NAME_run calls. */
 mha_status mha_run(const mha_kernel* kernel, mha_context* context, const void* args);
 /* MHA_OK when this machine can run the kernel and the runtime fits it. */
@@ -149,7 +160,8 @@ typedef struct mha_safetensors_tensor {
   mha_dtype dtype;
   int32_t rank;
   int64_t shape[8];
-  const void* data; /* element alignment is not promised by the format: copy before use if misaligned */
+  const void*
+      data; /* element alignment is not promised by the format: copy before use if misaligned */
   size_t bytes;
 } mha_safetensors_tensor;
 
@@ -159,8 +171,10 @@ mha_status mha_safetensors_parse(const void* data, size_t bytes, mha_safetensors
 void mha_safetensors_close(mha_safetensors* file);
 size_t mha_safetensors_count(const mha_safetensors* file);
 /* Tensors in the order of their data. */
-mha_status mha_safetensors_get(const mha_safetensors* file, size_t index, mha_safetensors_tensor* tensor);
-mha_status mha_safetensors_find(const mha_safetensors* file, const char* name, mha_safetensors_tensor* tensor);
+mha_status mha_safetensors_get(const mha_safetensors* file, size_t index,
+                               mha_safetensors_tensor* tensor);
+mha_status mha_safetensors_find(const mha_safetensors* file, const char* name,
+                                mha_safetensors_tensor* tensor);
 
 #ifdef __cplusplus
 }

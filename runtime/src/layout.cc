@@ -1,0 +1,193 @@
+// From lengths to sizes: what a call with these lengths needs, without overflow.
+#include "runtime/src/internal.h"
+
+namespace {
+
+using mha::Layout;
+using mha::Lengths;
+
+constexpr const char* kLengthNames[] = {"", "batch", "query_length", "key_length"};
+
+// bytes rounded up to the workspace's alignment; false on overflow.
+bool align(size_t* bytes) {
+  if (__builtin_add_overflow(*bytes, size_t{MHA_WORKSPACE_ALIGNMENT - 1}, bytes)) return false;
+  *bytes &= ~size_t{MHA_WORKSPACE_ALIGNMENT - 1};
+  return true;
+}
+
+mha_status resolve(const mha_kernel* kernel, int symbol, int64_t given,
+                   const mha_length_range& range, Lengths* lengths) {
+  const int64_t value = given == 0 ? range.max : given;
+  if (value < range.min || value > range.max) {
+    if (range.min == range.max) {
+      return mha_internal_fail(MHA_OUT_OF_RANGE, "%s is %lld; kernel '%s' was generated for %lld",
+                               kLengthNames[symbol], static_cast<long long>(value),
+                               kernel->info.name, static_cast<long long>(range.max));
+    }
+    return mha_internal_fail(MHA_OUT_OF_RANGE,
+                             "%s is %lld; kernel '%s' was generated for %lld to %lld",
+                             kLengthNames[symbol], static_cast<long long>(value), kernel->info.name,
+                             static_cast<long long>(range.min), static_cast<long long>(range.max));
+  }
+  lengths->symbol[symbol] = value;
+  return MHA_OK;
+}
+
+}  // namespace
+
+extern "C" {
+
+size_t mha_internal_dtype_bytes(uint32_t dtype) {
+  switch (dtype) {
+    case MHA_F32:
+      return 4;
+    case MHA_BF16:
+      return 2;
+    case MHA_F16:
+      return 2;
+    case MHA_I32:
+      return 4;
+    case MHA_I64:
+      return 8;
+    case MHA_U8:
+      return 1;
+    case MHA_BOOL:
+      return 1;
+    case MHA_I8:
+      return 1;
+    default:
+      return 0;
+  }
+}
+
+const char* mha_internal_dtype_name(uint32_t dtype) {
+  switch (dtype) {
+    case MHA_F32:
+      return "F32";
+    case MHA_BF16:
+      return "BF16";
+    case MHA_F16:
+      return "F16";
+    case MHA_I32:
+      return "I32";
+    case MHA_I64:
+      return "I64";
+    case MHA_U8:
+      return "U8";
+    case MHA_BOOL:
+      return "BOOL";
+    case MHA_I8:
+      return "I8";
+    default:
+      return "of a type that kernels do not take";
+  }
+}
+
+mha_status mha_internal_lengths(const mha_kernel* kernel, const void* args, Lengths* lengths) {
+  if (args == nullptr) return mha_internal_fail(MHA_INVALID_ARGUMENT, "args is NULL");
+  const mha_call* call = static_cast<const mha_call*>(args);
+  if (call->size != kernel->args_size) {
+    return mha_internal_fail(
+        MHA_INVALID_ARGUMENT, "args.size is %zu: set it to sizeof(%s_args), which is %llu",
+        call->size, kernel->info.name, static_cast<unsigned long long>(kernel->args_size));
+  }
+  lengths->symbol[MHA_SYMBOL_ONE] = 1;
+  mha_status status = resolve(kernel, MHA_SYMBOL_BATCH, call->batch, kernel->batch, lengths);
+  if (status != MHA_OK) return status;
+  status = resolve(kernel, MHA_SYMBOL_QUERY, call->query_length, kernel->query_length, lengths);
+  if (status != MHA_OK) return status;
+  if (!kernel->self_length) {
+    return resolve(kernel, MHA_SYMBOL_KEY, call->key_length, kernel->key_length, lengths);
+  }
+  const int64_t queries = lengths->symbol[MHA_SYMBOL_QUERY];
+  if (call->key_length != 0 && call->key_length != queries) {
+    return mha_internal_fail(
+        MHA_OUT_OF_RANGE,
+        "key_length is %lld and query_length %lld; in kernel '%s' they are one length: "
+        "leave key_length 0",
+        static_cast<long long>(call->key_length), static_cast<long long>(queries),
+        kernel->info.name);
+  }
+  lengths->symbol[MHA_SYMBOL_KEY] = queries;
+  return MHA_OK;
+}
+
+int64_t mha_internal_extent(const mha_extent* extent, const Lengths* lengths) {
+  if (extent->symbol < MHA_SYMBOL_ONE || extent->symbol > MHA_SYMBOL_KEY) return -1;
+  int64_t value = lengths->symbol[extent->symbol];
+  if (extent->round > 1) {
+    if (__builtin_add_overflow(value, int64_t{extent->round} - 1, &value)) return -1;
+    value -= value % extent->round;
+  }
+  if (__builtin_mul_overflow(value, extent->scale, &value)) return -1;
+  return value;
+}
+
+mha_status mha_internal_layout(const mha_kernel* kernel, const Lengths* lengths, int32_t threads,
+                               Layout* layout) {
+  size_t total = 0;
+  bool fits = true;
+  for (uint64_t i = 0; i < kernel->buffer_count && fits; ++i) {
+    const mha_buffer_info& info = kernel->buffers[i];
+    layout->buffer_offsets[i] = total;
+    int64_t elements = 1;
+    for (uint32_t axis = 0; axis < info.rank && axis < MHA_MAX_RANK; ++axis) {
+      const int64_t extent = mha_internal_extent(&info.extents[axis], lengths);
+      if (extent < 0 || __builtin_mul_overflow(elements, extent, &elements))
+        elements = mha::kMaxElements + 1;
+      if (elements > mha::kMaxElements) {
+        return mha_internal_fail(
+            MHA_OUT_OF_RANGE,
+            "with batch %lld, query_length %lld and key_length %lld the internal buffer "
+            "'%s' of kernel '%s' would have 2^31 elements or more",
+            static_cast<long long>(lengths->symbol[MHA_SYMBOL_BATCH]),
+            static_cast<long long>(lengths->symbol[MHA_SYMBOL_QUERY]),
+            static_cast<long long>(lengths->symbol[MHA_SYMBOL_KEY]), info.name, kernel->info.name);
+      }
+    }
+    const size_t bytes = static_cast<size_t>(elements) * mha_internal_dtype_bytes(info.dtype);
+    fits = !__builtin_add_overflow(total, bytes, &total) && align(&total);
+  }
+  size_t scratch = 0;
+  for (uint64_t i = 0; i < kernel->stage_count; ++i) {
+    if (kernel->stages[i].scratch_bytes > scratch) scratch = kernel->stages[i].scratch_bytes;
+  }
+  fits = fits && align(&scratch);
+  size_t stride = 0, slots = 0;
+  fits = fits &&
+         !__builtin_add_overflow(scratch, size_t{mha::kSlotHead + mha::kSlotTail}, &stride) &&
+         !__builtin_mul_overflow(stride, static_cast<size_t>(threads), &slots);
+  layout->slots_offset = total;
+  layout->slot_stride = stride;
+  layout->scratch_bytes = scratch;
+  fits = fits && !__builtin_add_overflow(total, slots, &layout->total);
+  if (!fits) {
+    return mha_internal_fail(
+        MHA_OUT_OF_RANGE, "the workspace of kernel '%s' for %d threads exceeds the address space",
+        kernel->info.name, threads);
+  }
+  return MHA_OK;
+}
+
+mha_status mha_workspace_size(const mha_kernel* kernel, const void* args, int32_t threads,
+                              size_t* bytes) {
+  if (bytes == nullptr) return mha_internal_fail(MHA_INVALID_ARGUMENT, "bytes is NULL");
+  *bytes = 0;
+  // Sizes do not depend on this machine: a kernel that it cannot run has them too.
+  mha_status status = mha_kernel_check(kernel);
+  if (status != MHA_OK && status != MHA_UNSUPPORTED_CPU) return status;
+  if (threads < 1 || threads > mha::kMaxThreads) {
+    return mha_internal_fail(MHA_OUT_OF_RANGE,
+                             "threads is %d; it may be 1 to %d (mha_context_threads says it)",
+                             threads, static_cast<int>(mha::kMaxThreads));
+  }
+  Lengths lengths;
+  status = mha_internal_lengths(kernel, args, &lengths);
+  if (status != MHA_OK) return status;
+  Layout layout;
+  status = mha_internal_layout(kernel, &lengths, threads, &layout);
+  if (status == MHA_OK) *bytes = layout.total;
+  return status;
+}
+
+}  // extern "C"

@@ -1,0 +1,218 @@
+// Weights from the model's row-major matrices into the panels that the kernels read.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/src/internal.h"
+
+namespace {
+
+constexpr int64_t kMaxPanel = 256;
+
+float float_of_bits(uint32_t bits) {
+  float value;
+  memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+// Exact for every pattern; NaNs keep their payload.
+float float_of_half(uint16_t half) {
+  const uint32_t sign = static_cast<uint32_t>(half & 0x8000u) << 16;
+  const uint32_t exponent = (half >> 10) & 0x1Fu;
+  const uint32_t fraction = half & 0x3FFu;
+  if (exponent == 0x1F) return float_of_bits(sign | 0x7F800000u | (fraction << 13));
+  if (exponent != 0) return float_of_bits(sign | ((exponent + 112) << 23) | (fraction << 13));
+  // Subnormal or zero: fraction * 2^-24, which a float holds exactly.
+  const float magnitude = static_cast<float>(fraction) * 0x1p-24f;
+  return sign ? -magnitude : magnitude;
+}
+
+// Arrays from files may lie at any address, hence the copies.
+float element(const uint8_t* data, mha_dtype dtype, int64_t index) {
+  if (dtype == MHA_F32) {
+    float value;
+    memcpy(&value, data + index * 4, 4);
+    return value;
+  }
+  uint16_t bits;
+  memcpy(&bits, data + index * 2, 2);
+  return dtype == MHA_BF16 ? float_of_bits(static_cast<uint32_t>(bits) << 16) : float_of_half(bits);
+}
+
+// A row of a packed array: where its numbers come from. data NULL: zeros.
+struct Source {
+  const uint8_t* data;
+  mha_dtype dtype;
+  double scale;
+};
+
+float value_at(const Source& source, int64_t column) {
+  if (source.data == nullptr) return 0.0f;
+  const float value = element(source.data, source.dtype, column);
+  // Scaled by exactly 1 a number keeps its bits, also a signalling NaN its payload.
+  return source.scale == 1.0 ? value
+                             : static_cast<float>(static_cast<double>(value) * source.scale);
+}
+
+// Which row of which weight goes to row `row` of the packed array.
+Source source_of(const mha_kernel* kernel, const mha_pack_info& pack,
+                 const mha_weight_array* arrays, int64_t row) {
+  for (uint64_t p = 0; p < pack.part_count; ++p) {
+    const mha_pack_part& part = pack.parts[p];
+    if (row < part.first_row) continue;
+    const int64_t group = (row - part.first_row) / part.row_padded;
+    const int64_t within = (row - part.first_row) % part.row_padded;
+    if (group >= part.row_groups || within >= part.row_width) continue;
+    const mha_weight_info& info = kernel->weights[part.weight];
+    const mha_weight_array& array = arrays[part.weight];
+    const int64_t columns = info.rank == 2 ? info.shape[1] : 1;
+    const size_t bytes = static_cast<size_t>(columns) * mha_internal_dtype_bytes(array.dtype);
+    const int64_t from = group * part.row_width + within;
+    return {static_cast<const uint8_t*>(array.data) + static_cast<size_t>(from) * bytes,
+            array.dtype, part.scale};
+  }
+  return {nullptr, MHA_F32, 1.0};
+}
+
+// dst[panel][column][lane]: a panel is read from `panel` rows at once, so that it is written front
+// to back.
+void pack_array(const mha_kernel* kernel, const mha_pack_info& pack, const mha_weight_array* arrays,
+                float* packed) {
+  const int64_t panel = pack.vector ? 1 : pack.panel;
+  const int64_t columns = pack.vector ? 1 : pack.columns;
+  Source rows[kMaxPanel];
+  for (int64_t first = 0; first < pack.rows; first += panel) {
+    for (int64_t lane = 0; lane < panel; ++lane)
+      rows[lane] = source_of(kernel, pack, arrays, first + lane);
+    float* out = packed + first * columns;
+    if (pack.vector) {
+      *out = value_at(rows[0], 0);
+      continue;
+    }
+    for (int64_t column = 0; column < columns; ++column, out += panel) {
+      const int64_t group = column / pack.col_padded;
+      const int64_t within = column % pack.col_padded;
+      if (group >= pack.col_groups || within >= pack.col_width) {
+        memset(out, 0, static_cast<size_t>(panel) * sizeof(float));
+        continue;
+      }
+      const int64_t from = group * pack.col_width + within;
+      for (int64_t lane = 0; lane < panel; ++lane) out[lane] = value_at(rows[lane], from);
+    }
+  }
+}
+
+// The generator's tables must not lead outside the arrays.
+bool makes_sense(const mha_kernel* kernel, const mha_pack_info& pack) {
+  if (pack.rows < 1 || pack.part_count > 0xFFFF) return false;
+  if (!pack.vector) {
+    int64_t elements;
+    if (pack.panel < 1 || pack.panel > kMaxPanel || pack.rows % pack.panel != 0 ||
+        pack.columns < 1 || pack.col_padded < 1 || pack.col_groups < 1 || pack.col_width < 1 ||
+        pack.col_width > pack.col_padded ||
+        __builtin_mul_overflow(pack.rows, pack.columns, &elements) ||
+        elements > mha::kMaxElements) {
+      return false;
+    }
+  }
+  for (uint64_t p = 0; p < pack.part_count; ++p) {
+    const mha_pack_part& part = pack.parts[p];
+    int64_t rows, columns;
+    if (part.weight >= kernel->weight_count || part.first_row < 0 || part.row_padded < 1 ||
+        part.row_groups < 1 || part.row_width < 1 || part.row_width > part.row_padded ||
+        __builtin_mul_overflow(part.row_groups, part.row_width, &rows)) {
+      return false;
+    }
+    const mha_weight_info& info = kernel->weights[part.weight];
+    if (info.rank != (pack.vector ? 1u : 2u) || rows > info.shape[0]) return false;
+    if (!pack.vector && (__builtin_mul_overflow(pack.col_groups, pack.col_width, &columns) ||
+                         columns > info.shape[1])) {
+      return false;
+    }
+  }
+  return true;
+}
+
+size_t packed_bytes(const mha_pack_info& pack) {
+  const size_t bytes =
+      static_cast<size_t>(pack.rows * (pack.vector ? 1 : pack.columns)) * sizeof(float);
+  return (bytes + 63) & ~size_t{63};
+}
+
+void print_shape(char* text, size_t size, uint32_t rank, const int64_t* shape) {
+  size_t length = static_cast<size_t>(snprintf(text, size, "["));
+  for (uint32_t i = 0; i < rank && length < size; ++i) {
+    length += static_cast<size_t>(snprintf(text + length, size - length, "%s%lld", i ? ", " : "",
+                                           static_cast<long long>(shape[i])));
+  }
+  if (length < size) snprintf(text + length, size - length, "]");
+}
+
+}  // namespace
+
+extern "C" {
+
+mha_status mha_internal_check_weight(const mha_weight_info* info, const mha_weight_array* array,
+                                     mha_status status) {
+  bool same = array->rank == static_cast<int32_t>(info->rank);
+  for (uint32_t i = 0; same && i < info->rank; ++i) same = array->shape[i] == info->shape[i];
+  if (!same) {
+    char given[128], expected[64];
+    const uint32_t rank = array->rank < 0              ? 0
+                          : array->rank > MHA_MAX_RANK ? MHA_MAX_RANK
+                                                       : array->rank;
+    print_shape(given, sizeof given, rank, array->shape);
+    print_shape(expected, sizeof expected, info->rank, info->shape);
+    return mha_internal_fail(
+        status, "weight '%s' has shape %s%s; the kernel expects %s", info->name, given,
+        static_cast<int32_t>(rank) == array->rank ? "" : " (and an impossible rank)", expected);
+  }
+  if (array->dtype != MHA_F32 && array->dtype != MHA_BF16 && array->dtype != MHA_F16) {
+    return mha_internal_fail(status, "weight '%s' is %s; weights may be F32, BF16 or F16",
+                             info->name, mha_internal_dtype_name(array->dtype));
+  }
+  if (array->data == nullptr) {
+    return mha_internal_fail(MHA_INVALID_ARGUMENT, "weight '%s' was not given: its data is NULL",
+                             info->name);
+  }
+  return MHA_OK;
+}
+
+mha_status mha_internal_pack(const mha_kernel* kernel, const mha_weight_array* arrays,
+                             mha_weights** result) {
+  size_t total = 0;
+  for (uint64_t i = 0; i < kernel->pack_count; ++i) {
+    if (!makes_sense(kernel, kernel->packs[i])) {
+      return mha_internal_fail(
+          MHA_INTERNAL, "packed array %llu of kernel '%s' makes no sense: please report this",
+          static_cast<unsigned long long>(i), kernel->info.name);
+    }
+    if (__builtin_add_overflow(total, packed_bytes(kernel->packs[i]), &total)) total = SIZE_MAX;
+  }
+  mha_weights* weights = static_cast<mha_weights*>(calloc(1, sizeof(mha_weights)));
+  float** packs = static_cast<float**>(calloc(kernel->pack_count + 1, sizeof(float*)));
+  void* data = nullptr;
+  if (weights == nullptr || packs == nullptr ||
+      posix_memalign(&data, 64, total == 0 ? 64 : total) != 0) {
+    free(weights);
+    free(packs);
+    return mha_internal_fail(MHA_OUT_OF_MEMORY,
+                             "no memory for the packed weights of kernel '%s' (%zu bytes)",
+                             kernel->info.name, total);
+  }
+  weights->kernel = kernel;
+  weights->abi = kernel->abi;
+  weights->data = static_cast<uint8_t*>(data);
+  weights->bytes = total;
+  weights->packs = packs;
+  size_t offset = 0;
+  for (uint64_t i = 0; i < kernel->pack_count; ++i) {
+    packs[i] = reinterpret_cast<float*>(weights->data + offset);
+    pack_array(kernel, kernel->packs[i], arrays, packs[i]);
+    offset += packed_bytes(kernel->packs[i]);
+  }
+  *result = weights;
+  return MHA_OK;
+}
+
+}  // extern "C"
