@@ -64,9 +64,8 @@ int main() {
     arrays.push_back({name, identity.data(), MHA_F32, 2, {16, 16}});
   }
   mha_weights* weights = nullptr;
-  require(
-      mha_weights_create(&second_block_kernel, arrays.data(), arrays.size(), &weights) == MHA_OK,
-      "weights of second_block");
+  require(second_block_weights_create(arrays.data(), arrays.size(), &weights) == MHA_OK,
+          "weights of second_block");
   second_block_args second = {};
   second.call.size = sizeof second;
   second.call.weights = weights;
