@@ -1,0 +1,315 @@
+#include "schedules/record.h"
+
+#include <yaml-cpp/yaml.h>
+
+#include <algorithm>
+#include <charconv>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <map>
+#include <optional>
+#include <set>
+#include <sstream>
+#include <utility>
+
+#include "generator/spec/error.h"
+#include "schedules/space.h"
+
+namespace mha {
+
+namespace {
+
+constexpr size_t kMaxBytes = 16 << 20;
+
+// The shortest text that reads back as the same number.
+std::string number(double value) {
+  char text[32];
+  return {text, std::to_chars(text, text + sizeof(text), value).ptr};
+}
+
+std::string range(const Range& r) {
+  return r.fixed() ? std::to_string(r.max) : std::to_string(r.min) + ".." + std::to_string(r.max);
+}
+
+std::string part_key(const ProjectionPart& part) {
+  std::string text = part.weight + ":" + std::to_string(part.heads) + "x" +
+                     std::to_string(part.width) + "*" + number(part.weight_scale);
+  return part.bias.empty() ? text : text + "+" + part.bias;
+}
+
+// Reads one file. The first problem ends it, as UserError "FILE:LINE:COLUMN: error: ..." with the
+// line and a caret.
+class Reader {
+ public:
+  Reader(std::string path, std::string text) : path_(std::move(path)), text_(std::move(text)) {}
+
+  std::optional<Schedule> find(const Plan& plan, const Machine& machine, int threads) {
+    const std::string key = plan_key(plan);
+    std::optional<Schedule> found;
+    const Fields root = fields(document(), "a file of records", {"version", "target", "records"});
+    if (integer(root.at("version"), "version") != 1) {
+      fail(root.at("version"), "version is " + scalar(root.at("version"), "version") +
+                                   ": this generator reads version 1");
+    }
+    const std::string target = scalar(root.at("target"), "target");
+    if (target != machine.target) {
+      fail(root.at("target"),
+           "the target is " + target + ": " + path_ + " must hold records of " + machine.target);
+    }
+    if (!root.at("records").IsSequence()) fail(root.at("records"), "records must be a list");
+    std::set<std::pair<std::string, int64_t>> seen;
+    for (const YAML::Node& node : root.at("records")) {
+      const Record record = read_record(node);
+      if (!seen.emplace(record.key, record.threads).second) {
+        fail(node, "a second record of this key for " + std::to_string(record.threads) +
+                       (record.threads == 1 ? " thread" : " threads"));
+      }
+      if (record.key == key && record.threads == threads) {
+        found = checked(record, node, plan, machine);
+      }
+    }
+    return found;
+  }
+
+ private:
+  using Fields = std::map<std::string, YAML::Node>;
+
+  struct Record {
+    std::string key;
+    int64_t threads = 0;
+    Schedule schedule;
+    // Of "stage" and "stage.param".
+    std::map<std::string, YAML::Node> places;
+  };
+
+  [[noreturn]] void fail(const YAML::Mark& mark, const std::string& message) const {
+    throw UserError(report(mark, message));
+  }
+  [[noreturn]] void fail(const YAML::Node& node, const std::string& message) const {
+    fail(node.Mark(), message);
+  }
+
+  std::string report(const YAML::Mark& mark, const std::string& message) const {
+    if (mark.is_null()) return path_ + ":1:1: error: " + message;
+    std::istringstream lines(text_);
+    std::string line;
+    for (int i = 0; i <= mark.line; ++i) {
+      if (!std::getline(lines, line)) line.clear();
+    }
+    for (char& c : line) {
+      if (static_cast<unsigned char>(c) < ' ') c = ' ';
+    }
+    return path_ + ":" + std::to_string(mark.line + 1) + ":" + std::to_string(mark.column + 1) +
+           ": error: " + message + "\n  " + line + "\n  " + std::string(mark.column, ' ') + "^";
+  }
+
+  YAML::Node document() const {
+    std::vector<YAML::Node> documents;
+    try {
+      documents = YAML::LoadAll(text_);
+    } catch (const YAML::Exception& error) {
+      fail(error.mark, "not valid YAML: " + error.msg);
+    }
+    if (documents.empty()) fail(YAML::Mark::null_mark(), "the file is empty");
+    if (documents.size() > 1) fail(documents[1], "a second YAML document");
+    return documents[0];
+  }
+
+  // The fields of a map that has all of these keys, once each, and no other.
+  Fields fields(const YAML::Node& node, const std::string& what,
+                const std::vector<std::string>& names) const {
+    const Fields given = any_fields(node, what);
+    for (const auto& entry : node) {
+      const std::string name = entry.first.Scalar();
+      if (std::find(names.begin(), names.end(), name) == names.end()) {
+        fail(entry.first, "unknown key " + name + " in " + what);
+      }
+    }
+    for (const std::string& name : names) {
+      if (!given.count(name)) fail(node, what + " needs the key " + name);
+    }
+    return given;
+  }
+
+  Fields any_fields(const YAML::Node& node, const std::string& what) const {
+    if (!node.IsMap()) fail(node, what + " must be a map of keys to values");
+    Fields given;
+    for (const auto& entry : node) {
+      if (!entry.first.IsScalar()) fail(entry.first, "a key must be a plain word");
+      if (!given.emplace(entry.first.Scalar(), entry.second).second) {
+        fail(entry.first, "key " + entry.first.Scalar() + " is given twice");
+      }
+    }
+    return given;
+  }
+
+  std::string scalar(const YAML::Node& node, const std::string& what) const {
+    if (!node.IsScalar()) fail(node, what + " must be a single value");
+    return node.Scalar();
+  }
+
+  int64_t integer(const YAML::Node& node, const std::string& what) const {
+    const std::string text = scalar(node, what);
+    int64_t value = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (error != std::errc() || end != text.data() + text.size()) {
+      fail(node, what + " must be an integer");
+    }
+    return value;
+  }
+
+  Record read_record(const YAML::Node& node) const {
+    const Fields given = fields(node, "a record", {"key", "threads", "stages"});
+    Record record;
+    record.key = scalar(given.at("key"), "key");
+    record.threads = integer(given.at("threads"), "threads");
+    if (record.threads < 1) fail(given.at("threads"), "threads must be at least 1");
+    record.schedule.origin = "record";
+    any_fields(given.at("stages"), "stages");
+    for (const auto& entry : given.at("stages")) {
+      const std::string stage = entry.first.Scalar();
+      record.places.emplace(stage, entry.first);
+      record.schedule.stages.push_back(read_stage(stage, entry.second, &record.places));
+    }
+    return record;
+  }
+
+  // Parameters stand in the order of stage_space(), whatever their order in the file; those that it
+  // does not know come last, for check_schedule() to refuse.
+  StageSchedule read_stage(const std::string& name, const YAML::Node& node,
+                           std::map<std::string, YAML::Node>* places) const {
+    StageSchedule stage{name, {}};
+    const Fields given = any_fields(node, "stage " + name);
+    for (const auto& entry : node) {
+      const std::string param = entry.first.Scalar();
+      stage.params.emplace_back(param, integer(given.at(param), name + "." + param));
+      places->emplace(name + "." + param, entry.second);
+    }
+    const std::vector<ParamInfo>& space = stage_space(name);
+    const auto rank = [&](const std::pair<std::string, int64_t>& param) {
+      return std::find_if(space.begin(), space.end(),
+                          [&](const ParamInfo& info) { return info.name == param.first; }) -
+             space.begin();
+    };
+    std::stable_sort(stage.params.begin(), stage.params.end(),
+                     [&](const auto& a, const auto& b) { return rank(a) < rank(b); });
+    return stage;
+  }
+
+  Schedule checked(const Record& record, const YAML::Node& node, const Plan& plan,
+                   const Machine& machine) const {
+    std::string messages;
+    for (const std::string& problem : check_schedule(record.schedule, plan, machine)) {
+      // A problem starts with what it is about: "stage.param" or "stage".
+      const std::string subject = problem.substr(0, problem.find(' '));
+      auto place = record.places.find(subject);
+      if (place == record.places.end()) {
+        place = record.places.find(subject.substr(0, subject.find('.')));
+      }
+      const YAML::Node& where = place == record.places.end() ? node : place->second;
+      messages += (messages.empty() ? "" : "\n") + report(where.Mark(), problem);
+    }
+    if (!messages.empty()) throw UserError(messages);
+    // In the order in which the stages run, as the default has them.
+    Schedule schedule;
+    schedule.origin = record.schedule.origin;
+    for (const std::string& name : stage_names(plan)) {
+      schedule.stages.push_back(record.schedule.stage(name));
+    }
+    return schedule;
+  }
+
+  std::string path_, text_;
+};
+
+}  // namespace
+
+std::string plan_key(const Plan& plan) {
+  const Attention& a = plan.attention;
+  std::string key = plan.op == Op::kBlock ? "block" : "attention";
+  const auto add = [&](const std::string& name, const std::string& value) {
+    key += " " + name + "=" + value;
+  };
+  // A block's activations have one layout.
+  if (plan.op == Op::kAttention) add("layout", plan.layout == Layout::kBshd ? "bshd" : "bhsd");
+  add("B", range(plan.batch));
+  add("Lq", range(plan.query_length));
+  add("Lk", plan.self_length ? "Lq" : range(plan.key_length));
+  if (plan.op == Op::kBlock) add("M", std::to_string(plan.d_model));
+  add("H", std::to_string(a.heads));
+  add("G", std::to_string(a.kv_heads));
+  add("D", std::to_string(a.d_head));
+  add("Dv", std::to_string(a.d_value));
+  add("scale", number(a.score_scale));
+  if (a.causal) key += " causal";
+  if (a.key_lengths) key += " key_lengths";
+  add("offset", a.query_offset == QueryOffset::kStart ? "start"
+                : a.query_offset == QueryOffset::kEnd ? "end"
+                                                      : "input");
+  for (const Projection& projection : plan.projections) {
+    std::string parts;
+    for (const ProjectionPart& part : projection.parts) {
+      parts += (parts.empty() ? "" : ",") + part_key(part);
+    }
+    key += " project(" + projection.input + "->" + parts + ")";
+  }
+  if (plan.op == Op::kBlock) {
+    add("out", plan.out_weight + (plan.out_bias.empty() ? "" : "+" + plan.out_bias));
+  }
+  // lse and weights are computed when the attention says so; `outputs` orders the arguments.
+  if (a.want_lse) key += " lse";
+  if (a.want_weights) key += " weights";
+  std::string outputs;
+  for (const std::string& output : plan.outputs) outputs += (outputs.empty() ? "" : ",") + output;
+  add("outputs", outputs);
+  return key;
+}
+
+std::string records_head(const std::string& target) {
+  return "version: 1\ntarget: " + target + "\nrecords:\n";
+}
+
+std::string record_text(const Plan& plan, const Schedule& schedule, int threads) {
+  std::string text = "  - key: \"" + plan_key(plan) + "\"\n";
+  text += "    threads: " + std::to_string(threads) + "\n    stages:\n";
+  for (const StageSchedule& stage : schedule.stages) {
+    text += "      " + stage.stage + ": {";
+    for (size_t i = 0; i < stage.params.size(); ++i) {
+      const auto& [name, value] = stage.params[i];
+      text += (i == 0 ? "" : ", ") + name + ": " + std::to_string(value);
+    }
+    text += "}\n";
+  }
+  return text;
+}
+
+std::optional<Schedule> find_record(const std::string& directory, const Plan& plan,
+                                    const Machine& machine, int threads) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  const fs::file_status folder = fs::status(directory, error);
+  if (folder.type() == fs::file_type::not_found) return std::nullopt;
+  if (folder.type() != fs::file_type::directory) {
+    throw UserError(directory + ": error: a folder of records is expected here" +
+                    (error ? " (" + error.message() + ")" : ""));
+  }
+  const std::string path = (fs::path(directory) / (machine.target + ".yaml")).string();
+  const fs::file_status status = fs::status(path, error);
+  if (status.type() == fs::file_type::not_found) return std::nullopt;
+  const auto unreadable = [&](const std::string& why) {
+    return UserError(path + ": error: cannot be read: " + why);
+  };
+  // A pipe or a device might never end.
+  if (status.type() != fs::file_type::regular) {
+    throw unreadable(error ? error.message() : "not a regular file");
+  }
+  std::ifstream file(path, std::ios::binary);
+  if (!file) throw unreadable("permission denied, or gone");
+  if (fs::file_size(path, error) > kMaxBytes) throw unreadable("larger than 16 MiB");
+  std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  if (file.bad()) throw unreadable("the file ends early");
+  return Reader(path, std::move(text)).find(plan, machine, threads);
+}
+
+}  // namespace mha

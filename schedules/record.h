@@ -1,0 +1,34 @@
+// Tuned records: schedules that were found by measurement, kept in a file for each target.
+//
+//   version: 1
+//   target: zen5
+//   records:
+//     - key: "attention layout=bshd B=1 Lq=512 ..."
+//       threads: 1
+//       stages:
+//         attention: {query_block: 64, key_block: 128, ...}
+//
+// A record serves the plans that have its key, and one thread count. find_record() (schedule.h)
+// reads DIRECTORY/TARGET.yaml.
+#ifndef MHA_SCHEDULES_RECORD_H_
+#define MHA_SCHEDULES_RECORD_H_
+
+#include <string>
+
+#include "schedules/schedule.h"
+
+namespace mha {
+
+// Everything in the plan that the generated code depends on, but its name: one line of printable
+// ASCII without quotes or backslashes. Plans with equal keys are arranged alike.
+std::string plan_key(const Plan& plan);
+
+// The head of a file of records, up to and with the line `records:`.
+std::string records_head(const std::string& target);
+
+// One entry of `records`, indented to stand below records_head(); ends with a newline.
+std::string record_text(const Plan& plan, const Schedule& schedule, int threads);
+
+}  // namespace mha
+
+#endif  // MHA_SCHEDULES_RECORD_H_
