@@ -94,7 +94,7 @@ class Computation {
  public:
   static constexpr bool kBounds = std::is_same_v<T, double>;
 
-  Computation(const Spec& spec, const Lengths& lengths, const Arrays& inputs)
+  Computation(const Spec& spec, const CallLengths& lengths, const Arrays& inputs)
       : spec_(spec), lengths_(lengths), inputs_(inputs) {}
 
   Reference run() {
@@ -367,18 +367,18 @@ class Computation {
   }
 
   const Spec& spec_;
-  const Lengths& lengths_;
+  const CallLengths& lengths_;
   const Arrays& inputs_;
   Reference result_;
 };
 
 }  // namespace
 
-Reference reference(const Spec& spec, const Lengths& lengths, const Arrays& inputs) {
+Reference reference(const Spec& spec, const CallLengths& lengths, const Arrays& inputs) {
   return Computation<double>(spec, lengths, inputs).run();
 }
 
-Arrays plain_f32(const Spec& spec, const Lengths& lengths, const Arrays& inputs) {
+Arrays plain_f32(const Spec& spec, const CallLengths& lengths, const Arrays& inputs) {
   return Computation<float>(spec, lengths, inputs).run().outputs;
 }
 

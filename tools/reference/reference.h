@@ -29,12 +29,12 @@ struct Reference {
 
 // `inputs` holds the tensors of input_tensors() and weight_tensors(), with these shapes. Keys that
 // no query may see are never read.
-Reference reference(const Spec& spec, const Lengths& lengths, const Arrays& inputs);
+Reference reference(const Spec& spec, const CallLengths& lengths, const Arrays& inputs);
 
 // The same computation, each operation rounded to float32 and each sum taken in order: what a
 // careful person would write without thinking of speed. A kernel's RMS error may be at most twice
 // that of this one.
-Arrays plain_f32(const Spec& spec, const Lengths& lengths, const Arrays& inputs);
+Arrays plain_f32(const Spec& spec, const CallLengths& lengths, const Arrays& inputs);
 
 // One output held against the reference.
 struct Comparison {

@@ -8,8 +8,8 @@
 namespace mha {
 namespace {
 
-TensorDecl declare(const Spec& spec, const Lengths& lengths, const std::string& name, Dtype dtype,
-                   const std::string& axes) {
+TensorDecl declare(const Spec& spec, const CallLengths& lengths, const std::string& name,
+                   Dtype dtype, const std::string& axes) {
   const std::map<std::string, int64_t> sizes = {
       {"B", lengths.batch},
       {"Lq", lengths.query},
@@ -47,7 +47,7 @@ std::string shape_text(const std::vector<int64_t>& shape) {
   return text + "]";
 }
 
-std::vector<TensorDecl> input_tensors(const Spec& spec, const Lengths& lengths) {
+std::vector<TensorDecl> input_tensors(const Spec& spec, const CallLengths& lengths) {
   std::vector<TensorDecl> tensors;
   auto add = [&](const char* name, Dtype dtype, const char* axes) {
     tensors.push_back(declare(spec, lengths, name, dtype, axes));
@@ -82,7 +82,7 @@ std::vector<TensorDecl> weight_tensors(const Spec& spec) {
   return tensors;
 }
 
-std::vector<TensorDecl> output_tensors(const Spec& spec, const Lengths& lengths) {
+std::vector<TensorDecl> output_tensors(const Spec& spec, const CallLengths& lengths) {
   std::vector<TensorDecl> tensors;
   for (const std::string& name : spec.outputs) {
     const char* axes = nullptr;
@@ -104,7 +104,7 @@ std::vector<TensorDecl> output_tensors(const Spec& spec, const Lengths& lengths)
   return tensors;
 }
 
-Lengths max_lengths(const Spec& spec) {
+CallLengths max_lengths(const Spec& spec) {
   return {spec.batch.max, spec.query_length.max,
           spec.key_length_given ? spec.key_length.max : spec.query_length.max};
 }

@@ -13,7 +13,7 @@
 namespace mha {
 
 // The lengths of one call.
-struct Lengths {
+struct CallLengths {
   int64_t batch = 1;
   int64_t query = 1;
   int64_t key = 1;
@@ -32,14 +32,14 @@ struct TensorDecl {
 std::string shape_text(const std::vector<int64_t>& shape);
 
 // What a call reads, weights left out.
-std::vector<TensorDecl> input_tensors(const Spec& spec, const Lengths& lengths);
+std::vector<TensorDecl> input_tensors(const Spec& spec, const CallLengths& lengths);
 // w_q, w_k, w_v, w_o and the biases of a block; empty for op attention.
 std::vector<TensorDecl> weight_tensors(const Spec& spec);
 // What a call writes: the spec's outputs in its order.
-std::vector<TensorDecl> output_tensors(const Spec& spec, const Lengths& lengths);
+std::vector<TensorDecl> output_tensors(const Spec& spec, const CallLengths& lengths);
 
 // The maxima of the spec.
-Lengths max_lengths(const Spec& spec);
+CallLengths max_lengths(const Spec& spec);
 
 }  // namespace mha
 

@@ -1,0 +1,147 @@
+#include "tools/mha-run/kernel_library.h"
+
+#include <dlfcn.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+#include "generator/spec/error.h"
+
+namespace mha {
+
+void check_status(const RuntimeApi& api, mha_status status) {
+  if (status == MHA_OK) return;
+  std::string message = api.last_message();
+  if (message.empty()) message = api.status_name(status);
+  switch (status) {
+    case MHA_INVALID_ARGUMENT:
+    case MHA_OUT_OF_RANGE:
+    case MHA_UNSUPPORTED_CPU:
+    case MHA_BAD_FILE:
+      throw UserError(message);
+    case MHA_OUT_OF_MEMORY:
+    case MHA_IO_ERROR:
+      throw SystemError(message);
+    default:
+      throw InternalError(std::string(api.status_name(status)) + ": " + message);
+  }
+}
+
+KernelLibrary::KernelLibrary(const std::string& shared_object, const std::string& name) {
+  handle_ = dlopen(shared_object.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (handle_ == nullptr) throw SystemError(std::string("cannot load the kernel: ") + dlerror());
+  auto find = [&](auto& function, const char* symbol) {
+    void* address = dlsym(handle_, symbol);
+    if (address == nullptr) {
+      std::string message = "'" + shared_object + "' lacks the symbol " + symbol;
+      dlclose(handle_);
+      throw SystemError(message);
+    }
+    function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(address);
+  };
+  find(kernel_, (name + "_kernel").c_str());
+  find(api_.status_name, "mha_status_name");
+  find(api_.last_message, "mha_last_message");
+  find(api_.context_create, "mha_context_create");
+  find(api_.context_destroy, "mha_context_destroy");
+  find(api_.context_threads, "mha_context_threads");
+  find(api_.weights_create, "mha_weights_create");
+  find(api_.weights_load, "mha_weights_load");
+  find(api_.weights_destroy, "mha_weights_destroy");
+  find(api_.workspace_size, "mha_workspace_size");
+  find(api_.run, "mha_run");
+  find(api_.kernel_check, "mha_kernel_check");
+  find(api_.kernel_get_info, "mha_kernel_get_info");
+}
+
+KernelLibrary::~KernelLibrary() { dlclose(handle_); }
+
+mha_kernel_info KernelLibrary::info() const {
+  mha_kernel_info info;
+  check_status(api_, api_.kernel_get_info(kernel_, &info));
+  return info;
+}
+
+AlignedBytes::AlignedBytes(size_t size) : size_(size) {
+  constexpr size_t kAlignment = MHA_WORKSPACE_ALIGNMENT;
+  if (size > SIZE_MAX - kAlignment) throw std::bad_alloc();
+  size_t rounded = (size + kAlignment - 1) / kAlignment * kAlignment;
+  data_.reset(std::aligned_alloc(kAlignment, rounded == 0 ? kAlignment : rounded));
+  if (data_ == nullptr) throw std::bad_alloc();
+}
+
+void AlignedBytes::Free::operator()(void* p) const { std::free(p); }
+
+Call::Call(const KernelLibrary& library, const CallLengths& lengths, int threads)
+    : library_(library), arguments_((library.kernel().args_size + 7) / 8) {
+  const RuntimeApi& api = library_.api();
+  check_status(api, api.kernel_check(&library_.kernel()));
+  mha_call& call = arguments();
+  call.size = library_.kernel().args_size;
+  call.batch = lengths.batch;
+  call.query_length = lengths.query;
+  call.key_length = lengths.key;
+
+  mha_context_options options = {};
+  options.size = sizeof options;
+  options.threads = threads;
+  check_status(api, api.context_create(&options, &context_));
+  size_t bytes = 0;
+  mha_status status = api.workspace_size(&library_.kernel(), arguments_.data(),
+                                         api.context_threads(context_), &bytes);
+  if (status != MHA_OK) {
+    api.context_destroy(context_);
+    check_status(api, status);
+  }
+  workspace_ = AlignedBytes(bytes);
+  call.workspace = workspace_.data();
+  call.workspace_size = bytes;
+}
+
+Call::~Call() {
+  library_.api().weights_destroy(weights_);
+  library_.api().context_destroy(context_);
+}
+
+int Call::threads() const { return library_.api().context_threads(context_); }
+
+void Call::bind(const std::string& tensor, void* data) {
+  mha_tensor view = {};
+  view.data = data;
+  bind(tensor, view);
+}
+
+void Call::bind(const std::string& tensor, const mha_tensor& view) {
+  const mha_kernel& kernel = library_.kernel();
+  for (uint64_t i = 0; i < kernel.tensor_count; ++i) {
+    if (tensor != kernel.tensors[i].name) continue;
+    std::memcpy(reinterpret_cast<char*>(arguments_.data()) + kernel.tensors[i].offset, &view,
+                sizeof view);
+    return;
+  }
+  throw InternalError("the kernel has no tensor '" + tensor + "'");
+}
+
+void Call::load_weights(const std::string& path, int layer) {
+  const RuntimeApi& api = library_.api();
+  check_status(api, api.weights_load(&library_.kernel(), path.c_str(), layer, &weights_));
+  arguments().weights = weights_;
+}
+
+void Call::create_weights(const std::vector<mha_weight_array>& arrays) {
+  const RuntimeApi& api = library_.api();
+  check_status(api,
+               api.weights_create(&library_.kernel(), arrays.data(), arrays.size(), &weights_));
+  arguments().weights = weights_;
+}
+
+mha_status Call::try_run() {
+  return library_.api().run(&library_.kernel(), context_, arguments_.data());
+}
+
+void Call::run() { check_status(library_.api(), try_run()); }
+
+mha_call& Call::arguments() { return *reinterpret_cast<mha_call*>(arguments_.data()); }
+
+}  // namespace mha

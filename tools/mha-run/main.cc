@@ -1,0 +1,305 @@
+// mha-run: runs one config on tensors from files, or on random ones; checks it and times it.
+#include <sched.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "generator/emit/generate.h"
+#include "generator/spec/parse.h"
+#include "tools/common/cli.h"
+#include "tools/common/files.h"
+#include "tools/common/safetensors_writer.h"
+#include "tools/mha-run/bench.h"
+#include "tools/mha-run/cache.h"
+#include "tools/mha-run/inputs.h"
+#include "tools/mha-run/kernel_library.h"
+#include "tools/mha-run/work.h"
+
+namespace mha {
+namespace {
+
+struct Options {
+  std::string config, input, output, weights, target, size;
+  int layer = 0;
+  int threads = 0;
+  uint64_t seed = 0;
+  bool verify = false, bench = false;
+};
+
+std::string number(const char* format, double value) {
+  char text[64];
+  std::snprintf(text, sizeof text, format, value);
+  return text;
+}
+
+std::string seconds_text(double seconds) {
+  if (seconds < 1e-3) return number("%.2f us", seconds * 1e6);
+  if (seconds < 1) return number("%.3f ms", seconds * 1e3);
+  return number("%.3f s", seconds);
+}
+
+int usable_cpus() {
+  cpu_set_t set;
+  return sched_getaffinity(0, sizeof set, &set) == 0 ? std::max(CPU_COUNT(&set), 1) : 1;
+}
+
+// JSON has no NaN and no infinity.
+nlohmann::ordered_json json_number(double value) {
+  if (std::isfinite(value)) return value;
+  return nullptr;
+}
+
+// One run, from the parsed config to what it reports.
+class Run {
+ public:
+  Run(const Options& options, Console& console)
+      : options_(options),
+        console_(console),
+        threads_(options.threads > 0 ? options.threads : usable_cpus()) {}
+
+  int go() {
+    ParseResult parsed = parse_spec_file(options_.config);
+    if (!parsed.problems.empty() || !parsed.spec) {
+      throw DiagnosedError(format_diagnostics(parsed.problems, parsed.text));
+    }
+    spec_ = *parsed.spec;
+    if (auto missing = unsupported(spec_); !missing.empty()) {
+      throw DiagnosedError(format_diagnostics(missing, parsed.text));
+    }
+    // All that can be refused is refused before anything is generated.
+    if (!options_.output.empty()) check_output_file(options_.output);
+    if (!options_.weights.empty() && spec_.op != Op::kBlock) {
+      throw UserError("--weights: op attention has no weights");
+    }
+    read_tensors();
+
+    KernelRequest request;
+    request.config_text = parsed.text;
+    request.target = options_.target;
+    request.threads = threads_;
+    const std::string object = kernel(request);
+    KernelLibrary library(object, spec_.name);
+    Call call(library, lengths_, threads_);
+    bind(call);
+    call.run();
+
+    nlohmann::ordered_json json;
+    const mha_kernel_info info = library.info();
+    json["name"] = spec_.name;
+    json["op"] = spec_.op == Op::kBlock ? "block" : "attention";
+    json["target"] = info.target;
+    json["threads"] = call.threads();
+    describe(info.target, call);
+    bool passed = true;
+    if (options_.verify) passed = verify(json);
+    if (!options_.output.empty()) write_outputs();
+    if (options_.bench) time(library, call, json);
+    json["schedule"] = {{"origin", info.schedule_origin}};
+    if (console_.json()) console_.print_json(json);
+    if (!passed) console_.error("the result is further from the reference than the bound allows");
+    return passed ? kExitDone : kExitFailure;
+  }
+
+ private:
+  std::string kernel(const KernelRequest& request) {
+    try {
+      return cached_kernel(spec_, request,
+                           [&] { console_.note("generating " + spec_.name + " ..."); });
+    } catch (const ConfigError& error) {
+      throw DiagnosedError(error.what());
+    }
+  }
+
+  void read_tensors() {
+    const SizeOptions sizes = parse_sizes(options_.size, spec_);
+    std::unique_ptr<TensorFile> file;
+    if (!options_.input.empty()) file = std::make_unique<TensorFile>(options_.input);
+    lengths_ = resolve_lengths(spec_, file.get(), sizes);
+    if (file != nullptr) {
+      inputs_ = read_inputs(spec_, lengths_, *file);
+    } else {
+      for (const TensorDecl& decl : input_tensors(spec_, lengths_)) {
+        inputs_.emplace(decl.name, random_tensor(spec_, lengths_, decl, options_.seed));
+      }
+    }
+    if (!options_.weights.empty()) {
+      // Read here too, so that a file that does not fit is refused before the kernel is made.
+      weights_ = read_weights(spec_, options_.weights, options_.layer);
+    } else {
+      for (const TensorDecl& decl : weight_tensors(spec_)) {
+        weights_.emplace(decl.name, random_tensor(spec_, lengths_, decl, options_.seed));
+      }
+    }
+    for (const TensorDecl& decl : output_tensors(spec_, lengths_)) {
+      HostTensor tensor(decl);
+      // What the kernel fails to write shows.
+      tensor.floats.assign(tensor.floats.size(), std::numeric_limits<float>::quiet_NaN());
+      outputs_.push_back(std::move(tensor));
+    }
+  }
+
+  void bind(Call& call) {
+    for (auto& [name, tensor] : inputs_) call.bind(name, tensor.data());
+    for (HostTensor& tensor : outputs_) call.bind(tensor.decl.name, tensor.data());
+    if (spec_.op != Op::kBlock) return;
+    if (!options_.weights.empty()) {
+      call.load_weights(options_.weights, options_.layer);
+      return;
+    }
+    std::vector<mha_weight_array> arrays;
+    for (auto& [name, tensor] : weights_) {
+      mha_weight_array array = {};
+      array.name = name.c_str();
+      array.data = tensor.data();
+      array.dtype = MHA_F32;
+      array.rank = static_cast<int32_t>(tensor.decl.shape.size());
+      std::copy(tensor.decl.shape.begin(), tensor.decl.shape.end(), array.shape);
+      arrays.push_back(array);
+    }
+    call.create_weights(arrays);
+  }
+
+  void describe(const std::string& target, const Call& call) {
+    if (console_.json()) return;
+    console_.print(console_.paint("1", spec_.name) + ": op " +
+                   (spec_.op == Op::kBlock ? "block" : "attention") + ", target " + target + ", " +
+                   std::to_string(call.threads()) + (call.threads() == 1 ? " thread" : " threads") +
+                   ", B=" + std::to_string(lengths_.batch) +
+                   " Lq=" + std::to_string(lengths_.query) + " Lk=" + std::to_string(lengths_.key) +
+                   ", workspace " + std::to_string(call.workspace_bytes()) + " bytes\n");
+    auto line = [&](const HostTensor& tensor, const std::string& from) {
+      console_.print(
+          "  " + tensor.decl.name +
+          std::string(tensor.decl.name.size() < 12 ? 13 - tensor.decl.name.size() : 1, ' ') +
+          shape_text(tensor.decl.shape) + "  " + from + "\n");
+    };
+    const std::string random = "random, seed " + std::to_string(options_.seed);
+    for (const auto& [name, tensor] : inputs_) {
+      line(tensor, options_.input.empty() ? random : "from " + options_.input);
+    }
+    for (const auto& [name, tensor] : weights_) {
+      line(tensor, options_.weights.empty() ? random : "from " + options_.weights);
+    }
+    for (const HostTensor& tensor : outputs_) {
+      line(tensor, options_.output.empty() ? "output" : "to " + options_.output);
+    }
+  }
+
+  bool verify(nlohmann::ordered_json& json) {
+    Arrays arrays;
+    for (const auto& [name, tensor] : inputs_) arrays[name] = tensor.array();
+    for (const auto& [name, tensor] : weights_) arrays[name] = tensor.array();
+    const Reference want = reference(spec_, lengths_, arrays);
+    bool passed = true;
+    nlohmann::ordered_json rows = nlohmann::ordered_json::array();
+    for (const HostTensor& tensor : outputs_) {
+      const std::string& name = tensor.decl.name;
+      const Comparison c = compare(tensor.floats, want.outputs.at(name), want.bounds.at(name));
+      passed = passed && c.passed();
+      const double rms = std::sqrt(c.square_sum / static_cast<double>(c.compared));
+      rows.push_back({{"output", name},
+                      {"passed", c.passed()},
+                      {"compared", c.compared},
+                      {"failures", c.failures},
+                      {"max_error", json_number(c.max_error)},
+                      {"rms_error", json_number(rms)},
+                      {"error_nearest_bound", json_number(c.error_at_worst)},
+                      {"its_bound", json_number(c.bound_at_worst)}});
+      if (console_.json()) continue;
+      const std::string verdict =
+          c.passed() ? console_.paint("32", "ok")
+                     : console_.paint("1;31", std::to_string(c.failures) + " of " +
+                                                  std::to_string(c.compared) + " FAILED");
+      console_.print("verify " + name + ": max error " + number("%.2e", c.max_error) + ", rms " +
+                     number("%.2e", rms) + "; nearest its bound: " +
+                     number("%.2e", c.error_at_worst) + " of " + number("%.2e", c.bound_at_worst) +
+                     " at element " + std::to_string(c.worst) + "; " + verdict + "\n");
+    }
+    json["verify"] = {{"passed", passed}, {"outputs", rows}};
+    return passed;
+  }
+
+  void write_outputs() {
+    std::vector<SafetensorsEntry> entries;
+    for (HostTensor& tensor : outputs_) {
+      entries.push_back({tensor.decl.name,
+                         tensor.is_index() ? "I32" : "F32",
+                         tensor.decl.shape,
+                         {static_cast<const char*>(tensor.data()), tensor.bytes()}});
+    }
+    write_safetensors(options_.output, entries);
+  }
+
+  void time(const KernelLibrary& library, Call& call, nlohmann::ordered_json& json) {
+    const Work work = work_of(spec_, lengths_, inputs_);
+    const BenchResult r =
+        bench([&] { call.run(); }, call.threads(), isa_of_target(library.info().target));
+    const double rate = static_cast<double>(work.flops) / r.seconds_min;
+    const double percent = 100 * rate / r.peak_flops;
+    json["calls"] = r.calls;
+    json["seconds"] = {{"min", r.seconds_min}, {"median", r.seconds_median}};
+    json["flops"] = work.flops;
+    json["bytes"] = work.bytes;
+    json["peak_gflops"] = r.peak_flops / 1e9;
+    json["read_gbytes_per_s"] = r.read_bytes / 1e9;
+    json["percent_of_peak"] = percent;
+    if (console_.json()) return;
+    console_.print("bench " + seconds_text(r.seconds_min) + " min, " +
+                   seconds_text(r.seconds_median) + " median of " + std::to_string(r.calls) +
+                   " calls\n      " + number("%.1f GFLOP/s", rate / 1e9) + " = " +
+                   console_.paint("1", number("%.1f %%", percent)) + " of the " +
+                   peak_isa_name(r.isa) + number(" peak, %.1f GFLOP/s", r.peak_flops / 1e9) +
+                   number("; memory reads %.1f GB/s\n", r.read_bytes / 1e9));
+  }
+
+  const Options& options_;
+  Console& console_;
+  int threads_;
+  Spec spec_;
+  CallLengths lengths_;
+  HostTensors inputs_, weights_;
+  std::vector<HostTensor> outputs_;
+};
+
+}  // namespace
+}  // namespace mha
+
+int main(int argc, char** argv) {
+  mha::Options options;
+  return mha::run_main(
+      {"mha-run", "Runs a config: generates its kernel into a cache, loads it, and calls it once."},
+      argc, argv,
+      [&](CLI::App& app) {
+        app.add_option("--config", options.config, "The YAML config")
+            ->required()
+            ->type_name("FILE");
+        app.add_option("--input", options.input, "Inputs, safetensors (default: random tensors)")
+            ->type_name("FILE");
+        app.add_option("--output", options.output, "Where the outputs go, safetensors")
+            ->type_name("FILE");
+        app.add_option("--weights", options.weights,
+                       "A model's weights, safetensors or an index of shards (default: random)")
+            ->type_name("FILE");
+        app.add_option("--layer", options.layer, "What {layer} in weights_from stands for")
+            ->type_name("N")
+            ->check(CLI::Range(0, 1 << 20));
+        app.add_option("--target", options.target, "A named target instead of the config's")
+            ->type_name("TARGET");
+        app.add_option("--threads", options.threads,
+                       "Threads, the caller included (default: the CPUs this process may use)")
+            ->type_name("N")
+            ->check(CLI::Range(1, 4096));
+        app.add_option(
+               "--size", options.size,
+               "CallLengths within the config's ranges: batch=N,query_length=N,key_length=N")
+            ->type_name("KEY=N,...");
+        app.add_option("--seed", options.seed, "Of the random tensors (default 0)")->type_name("N");
+        app.add_flag("--verify", options.verify,
+                     "Compare with the float64 reference; exit 1 beyond the bound");
+        app.add_flag("--bench", options.bench, "Time it beside the machine's measured peak");
+      },
+      [&](mha::Console& console) { return mha::Run(options, console).go(); });
+}
