@@ -51,11 +51,17 @@ rebuild() {
   cp -r "$source/examples/minimal" "$area/rebuild/source"
   configure "$area/rebuild/source" "$area/rebuild/build" >/dev/null
   "$cmake" --build "$area/rebuild/build" >/dev/null
-  "$cmake" --build "$area/rebuild/build" | grep -q "no work to do" || fail "built twice for nothing"
-  sleep 1
+  rebuilt() { "$cmake" --build "$area/rebuild/build"; }
+  [[ $(rebuilt) == *"no work to do"* ]] || fail "built twice for nothing"
+  sleep 1  # for file systems that count seconds
   sed -i 's/^heads: 2/heads: 2  # still/' "$area/rebuild/source/tiny_attention.yaml"
-  "$cmake" --build "$area/rebuild/build" | grep -q "Generating attention kernels tiny_attention" ||
+  [[ $(rebuilt) == *"Generating attention kernels tiny_attention"* ]] ||
     fail "a changed config is not noticed"
+  [[ $(rebuilt) == *"no work to do"* ]] || fail "built twice for one change"
+  mkdir "$area/rebuild/source/mha-records"
+  touch "$area/rebuild/source/mha-records/new.yaml"
+  [[ $(rebuilt) == *"Generating attention kernels tiny_attention"* ]] ||
+    fail "a new record is not noticed"
 }
 
 # Mistakes are told when CMake runs, in words.
@@ -63,6 +69,7 @@ bad_use() {
   fresh bad_use
   local said
   refused() {
+    rm -rf "$area/bad_use/build"
     printf '%s\n' "cmake_minimum_required(VERSION 3.25)" "project(bad C)" "find_package(mha REQUIRED)" "$1" \
       >"$area/bad_use/CMakeLists.txt"
     if said=$(configure "$area/bad_use" "$area/bad_use/build" "${@:3}" 2>&1); then
