@@ -103,7 +103,7 @@ struct MergeProjections : OpRewritePattern<AttentionOp> {
         (fits ? group : rest).push_back(source);
       }
       if (group.size() > 1) {
-        merge(group, op, rewriter);
+        merge(group, rewriter);
         return success();
       }
       sources = rest;
@@ -112,7 +112,7 @@ struct MergeProjections : OpRewritePattern<AttentionOp> {
   }
 
  private:
-  static void merge(llvm::ArrayRef<ProjectOp> group, AttentionOp op, PatternRewriter& rewriter) {
+  static void merge(llvm::ArrayRef<ProjectOp> group, PatternRewriter& rewriter) {
     SmallVector<Value> weights, biases;
     SmallVector<bool> biased;
     SmallVector<double> scales;
@@ -126,8 +126,13 @@ struct MergeProjections : OpRewritePattern<AttentionOp> {
       types.push_back(part.getY().getType());
       places.push_back(part.getLoc());
     }
-    ProjectOp first = group.front();
-    rewriter.setInsertionPoint(op);
+    ProjectOp first = group.front(), last = first;
+    for (ProjectOp part : group) {
+      if (last->isBeforeInBlock(part)) last = part;
+    }
+    // All operands are there before the last part, and nothing but the attention waits for the
+    // first.
+    rewriter.setInsertionPoint(last);
     auto merged = rewriter.create<ProjectMergedOp>(rewriter.getFusedLoc(places), types,
                                                    first.getX(), weights, biases, biased, scales);
     for (auto [part, value] : llvm::zip(group, merged.getParts())) rewriter.replaceOp(part, value);

@@ -20,10 +20,12 @@ struct ProjectionPart {
   int64_t heads = 0;        // H for q, G for k and v
   int64_t width = 0;        // D or Dv
   double weight_scale = 1;  // folded into weight and bias when they are packed
+  bool operator==(const ProjectionPart&) const = default;
 };
 struct Projection {
   std::string input;  // "x" or "memory"
   std::vector<ProjectionPart> parts;
+  bool operator==(const Projection&) const = default;
 };
 
 // softmax(score_scale * Q K^T, masked) V of every head.
@@ -36,6 +38,7 @@ struct Attention {
   QueryOffset query_offset = QueryOffset::kStart;
   bool want_lse = false;
   bool want_weights = false;
+  bool operator==(const Attention&) const = default;
 };
 
 struct Plan {
@@ -45,12 +48,13 @@ struct Plan {
   Range batch, query_length, key_length;
   bool self_length = false;  // Lk is Lq, also at run time
   int64_t d_model = 0;       // block
-  std::vector<Projection>
-      projections;  // block: in the order they are to run; empty for op attention
+  // block: in the order they are to run; empty for op attention
+  std::vector<Projection> projections;
   Attention attention;
   std::string out_weight;  // block: "w_o"
   std::string out_bias;    // block: "b_o" or empty
   std::vector<std::string> outputs;
+  bool operator==(const Plan&) const = default;
 };
 
 }  // namespace mha

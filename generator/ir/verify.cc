@@ -93,7 +93,7 @@ LogicalResult KernelOp::verifyRegions() {
            << " they are the queries: " << range_text(getQueries());
   }
   mlir::Block& block = getBody().front();
-  if (block.empty() || !llvm::isa<ReturnOp>(block.back())) {
+  if (!llvm::isa<ReturnOp>(block.back())) {
     return error_at(*this, {}) << "a kernel must end with mha.return";
   }
   llvm::StringSet<> names;

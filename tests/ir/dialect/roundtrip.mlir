@@ -1,0 +1,49 @@
+// Every operation is parsed back from what it prints: pretty and generic form alike.
+// RUN: mha-opt %s | mha-opt | FileCheck %s
+// RUN: mha-opt %s -mlir-print-op-generic | mha-opt | FileCheck %s
+
+// CHECK-LABEL: mha.kernel @block batch <1, 4> queries <8, 512> keys <8, 512> self {
+mha.kernel @block batch <1, 4> queries <8, 512> keys <8, 512> self {
+  // CHECK: %[[X:.*]] = mha.input "x" : tensor<?x?x48xf32>
+  %x = mha.input "x" : tensor<?x?x48xf32>
+  // CHECK: %[[W_Q:.*]] = mha.weight "w_q" : tensor<64x48xf32>
+  %0 = mha.weight "w_q" : tensor<64x48xf32>
+  // CHECK: %[[B_Q:.*]] = mha.weight "b_q" : tensor<64xf32>
+  %1 = mha.weight "b_q" : tensor<64xf32>
+  // CHECK: %[[W_K:.*]] = mha.weight "w_k" : tensor<32x48xf32>
+  %2 = mha.weight "w_k" : tensor<32x48xf32>
+  // CHECK: %[[W_V:.*]] = mha.weight "w_v" : tensor<32x48xf32>
+  %3 = mha.weight "w_v" : tensor<32x48xf32>
+  // CHECK: %[[B_V:.*]] = mha.weight "b_v" : tensor<32xf32>
+  %4 = mha.weight "b_v" : tensor<32xf32>
+  // CHECK: %[[W_O:.*]] = mha.weight "w_o" : tensor<48x64xf32>
+  %5 = mha.weight "w_o" : tensor<48x64xf32>
+  // A projection is named after its weight; a weight_scale of 1 is not printed.
+  // CHECK: %q = mha.project %[[X]], %[[W_Q]], %[[B_Q]] {weight_scale = 2.500000e-01 : f64} :
+  %q = mha.project %x, %0, %1 {weight_scale = 0.25} : (tensor<?x?x48xf32>, tensor<64x48xf32>, tensor<64xf32>) -> tensor<?x?x4x16xf32>
+  // CHECK: %k, %v = mha.project_merged %[[X]] weights(%[[W_K]], %[[W_V]]) biases(%[[B_V]])
+  // CHECK-SAME: biased = array<i1: false, true>
+  // CHECK-SAME: weight_scales = array<f64: 1.000000e+00, 2.000000e+00>
+  %k, %v = mha.project_merged %x weights(%2, %3) biases(%4) {biased = array<i1: false, true>, weight_scales = array<f64: 1.0, 2.0>} : (tensor<?x?x48xf32>, tensor<32x48xf32>, tensor<32x48xf32>, tensor<32xf32>) -> (tensor<?x?x2x16xf32>, tensor<?x?x2x16xf32>)
+  %lengths = mha.input "key_lengths" : tensor<?xi32>
+  %offsets = mha.input "query_offset" : tensor<?xi32>
+  // CHECK: %output, %lse, %weights = mha.attention %q, %k, %v key_lengths(%key_lengths : tensor<?xi32>)
+  // CHECK-SAME: query_offset(%query_offset : tensor<?xi32>)
+  // CHECK-SAME: {causal, offset = #mha.offset<input>, scale = 1.000000e-01 : f64}
+  // CHECK-SAME: -> tensor<?x?x4x16xf32> lse tensor<?x4x?xf32> weights tensor<?x4x?x?xf32>
+  %o, %lse, %weights = mha.attention %q, %k, %v key_lengths(%lengths : tensor<?xi32>) query_offset(%offsets : tensor<?xi32>) {causal, offset = #mha.offset<input>, scale = 0.1} : tensor<?x?x4x16xf32>, tensor<?x?x2x16xf32>, tensor<?x?x2x16xf32> -> tensor<?x?x4x16xf32> lse tensor<?x4x?xf32> weights tensor<?x4x?x?xf32>
+  // CHECK: %y = mha.project_out %output, %[[W_O]] :
+  %y = mha.project_out %o, %5 : (tensor<?x?x4x16xf32>, tensor<48x64xf32>) -> tensor<?x?x48xf32>
+  // CHECK: mha.return %y, %weights, %lse as ["output", "weights", "lse"]
+  mha.return %y, %weights, %lse as ["output", "weights", "lse"] : tensor<?x?x48xf32>, tensor<?x4x?x?xf32>, tensor<?x4x?xf32>
+}
+
+// CHECK-LABEL: mha.kernel @bhsd batch <2, 2> queries <5, 5> keys <7, 7> {
+mha.kernel @bhsd batch <2, 2> queries <5, 5> keys <7, 7> {
+  %q = mha.input "query" : tensor<2x6x5x8xf32>
+  %k = mha.input "key" : tensor<2x3x7x8xf32>
+  %v = mha.input "value" : tensor<2x3x7x9xf32>
+  // CHECK: mha.attention %query, %key, %value {layout = #mha.layout<bhsd>, scale = 5.000000e-01 : f64}
+  %o = mha.attention %q, %k, %v {layout = #mha.layout<bhsd>, scale = 0.5} : tensor<2x6x5x8xf32>, tensor<2x3x7x8xf32>, tensor<2x3x7x9xf32> -> tensor<2x6x5x9xf32>
+  mha.return %o as ["output"] : tensor<2x6x5x9xf32>
+}
