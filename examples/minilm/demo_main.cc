@@ -119,7 +119,8 @@ void show_speed(Encoder* encoder, GeneratedAttention* attention, Console* consol
   PeakMeter meter(threads, best_peak_isa());
 
   const Tokens tokens = encoder->tokenize(kPronounSentences[0]);
-  const Measured sentence = measure(&meter, [&] { encoder->embed(tokens); });
+  const Measured sentence =
+      measure(&meter, [&] { encoder->embed(encoder->tokenize(kPronounSentences[0])); });
 
   struct Block {
     int64_t length;
@@ -155,7 +156,8 @@ void show_speed(Encoder* encoder, GeneratedAttention* attention, Console* consol
                      std::to_string(threads) + (threads == 1 ? " thread" : " threads") + ")\n\n";
   text += "  this machine's multiply-add peak, f32   " + fixed(peak / 1e9, 1) + " GFLOP/s\n";
   text += "  a sentence of " + std::to_string(tokens.ids.size()) + " tokens, text to vector    " +
-          fixed(sentence.median_seconds * 1e3, 2) + " ms\n";
+          fixed(sentence.median_seconds * 1e3, 2) + " ms, attention blocks " +
+          fixed(kLayers * blocks.front().time.median_seconds * 1e3, 2) + " ms of it\n";
   for (const Block& block : blocks) {
     const double rate = GeneratedAttention::flops(block.length) / block.time.median_seconds;
     speed["attention_block"].push_back(

@@ -14,6 +14,13 @@ namespace {
 
 constexpr int64_t kInner = 1536;
 
+// [CLS], a piece and [SEP] at least.
+bool possible_max_tokens(size_t count) {
+  return count >= 3 && count <= static_cast<size_t>(kMaxLength);
+}
+constexpr const char* kMaxTokensRule = "; a text has 3 to 512 tokens";
+static_assert(kMaxLength == 512);
+
 nlohmann::json read_json(const std::string& path) {
   try {
     return nlohmann::json::parse(read_file(path));
@@ -46,7 +53,11 @@ size_t read_max_tokens(const std::string& path) {
       !config.at("max_seq_length").is_number_unsigned()) {
     throw UserError(path + ": max_seq_length is missing");
   }
-  return config.at("max_seq_length").get<size_t>();
+  const auto count = config.at("max_seq_length").get<size_t>();
+  if (!possible_max_tokens(count)) {
+    throw UserError(path + ": max_seq_length is " + std::to_string(count) + kMaxTokensRule);
+  }
+  return count;
 }
 
 std::string shape_text(const std::vector<int64_t>& shape) {
@@ -64,7 +75,7 @@ Encoder::Encoder(const std::string& model,
     : weights_file_(weights_file(model)) {
   check_config(model + "/config.json");
   tokenizer_ = Tokenizer::load(model + "/tokenizer.json");
-  set_max_tokens(read_max_tokens(model + "/sentence_bert_config.json"));
+  max_tokens_ = read_max_tokens(model + "/sentence_bert_config.json");
 
   mha_safetensors* file = nullptr;
   check(mha_safetensors_open(weights_file_.c_str(), &file));
@@ -119,9 +130,7 @@ std::vector<float> Encoder::read(const std::string& name, const std::vector<int6
 }
 
 void Encoder::set_max_tokens(size_t count) {
-  if (count < 3 || count > static_cast<size_t>(kMaxLength)) {
-    throw UserError("the number of tokens must be 3 to " + std::to_string(kMaxLength));
-  }
+  if (!possible_max_tokens(count)) throw UserError(std::to_string(count) + kMaxTokensRule);
   max_tokens_ = count;
 }
 

@@ -63,8 +63,7 @@ class Encoder {
   size_t max_tokens_ = 0;
   std::string weights_file_;
   mha_safetensors* file_ = nullptr;
-  // [vocabulary, 384]: left in the file, whose pages come in as words are met. Not necessarily
-  // aligned.
+  // [vocabulary, 384], F32, inside file_. Not necessarily aligned.
   const std::byte* words_ = nullptr;
   std::vector<float> positions_;  // [512, 384], with token type 0 added
   LayerNorm embedding_norm_;

@@ -28,7 +28,19 @@ def model_folder():
 
 
 MODEL = model_folder()
-SENTENCES = [one["sentence"] for one in json.load(open(os.path.join(HERE, "reference.json")))["sentences"]]
+
+
+def read(path):
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def write(path, content):
+    with open(path, "wb") as file:
+        file.write(content)
+
+
+SENTENCES = [one["sentence"] for one in json.loads(read(os.path.join(HERE, "reference.json")))["sentences"]]
 
 
 def run(program, *arguments, text=b"", **options):
@@ -96,11 +108,12 @@ class Embed(unittest.TestCase):
         self.assertEqual((done.returncode, done.stdout), (0, b""))
 
     def test_bad_lines(self):
-        for text, pattern in ((b"one\n\ntwo\n", "line 2: "), (b"one\n  \n", "line 2: "),
-                              (b"one\ntwo\n\xff\xfe\n", "line 3: .*UTF-8")):
+        for text, whole, pattern in ((b"one\n\ntwo\n", 1, "line 2: "), (b"one\n \t \n", 1, "line 2: "),
+                                     (b"one\ntwo\n\xff\xfe\n", 2, "line 3: .*UTF-8")):
             done = self.refused(2, pattern, "--model", MODEL, "--json", text=text)
-            self.assertEqual(done.stdout.count(b"\n"), text.split(b"\n").index(b"") if b"\n\n" in text else
-                             len(re.match(rb"((?:one|two)\n)*", text).group(0).splitlines()))
+            # The lines before it are answered, whole.
+            self.assertEqual([json.loads(line)["sentence"].encode() for line in done.stdout.splitlines()],
+                             text.splitlines()[:whole])
 
     def test_bad_arguments(self):
         self.refused(2, "--model")
@@ -111,42 +124,41 @@ class Embed(unittest.TestCase):
         self.refused(2, "max-tokens", "--model", MODEL, "--max-tokens", 513)
         self.refused(2, "unknown|not expected", "--model", MODEL, "--nonsense")
 
-    def test_bad_models(self):
+    def test_missing_models(self):
         self.refused(2, "/does/not/exist", "--model", "/does/not/exist")
-        with tempfile.TemporaryDirectory() as folder:
-            names = ["config.json", "tokenizer.json", "sentence_bert_config.json", "model.safetensors"]
-            for name in names:
+        self.refused(2, "config.json", "--model", "")
+        self.refused(2, "/dev/null", "--model", "/dev/null")
+
+    def test_damaged_models(self):
+        names = ["config.json", "tokenizer.json", "sentence_bert_config.json", "model.safetensors"]
+        for name in names:
+            with tempfile.TemporaryDirectory() as folder:
                 for other in names:
-                    path = os.path.join(folder, other)
-                    if os.path.lexists(path):
-                        os.remove(path)
-                    os.symlink(os.path.join(os.path.abspath(MODEL), other), path)
+                    os.symlink(os.path.join(os.path.abspath(MODEL), other), os.path.join(folder, other))
                 path = os.path.join(folder, name)
-                content = open(path, "rb").read()
+                content = read(path).rstrip() if name.endswith(".json") else read(path)
                 os.remove(path)
                 self.refused(2, re.escape(name), "--model", folder)
                 for length in (0, 5, len(content) // 2, len(content) - 1):
-                    # A file that ends in a newline is whole without it.
-                    if name.endswith(".json") and length == len(content.rstrip()):
-                        continue
-                    with open(path, "wb") as file:
-                        file.write(content[:length])
+                    write(path, content[:length])
                     self.refused(2, re.escape(name), "--model", folder)
                 os.remove(path)
                 os.mkdir(path)
                 self.refused(2, re.escape(name), "--model", folder)
-                os.rmdir(path)
-            # Another model, which would run and be wrong.
-            for name in names:
-                path = os.path.join(folder, name)
-                if not os.path.lexists(path):
-                    os.symlink(os.path.join(os.path.abspath(MODEL), name), path)
-            path = os.path.join(folder, "config.json")
-            config = json.load(open(path))
-            os.remove(path)
-            config["hidden_act"] = "relu"
-            json.dump(config, open(path, "w"))
-            self.refused(2, "hidden_act", "--model", folder)
+
+    def test_another_model(self):
+        # Each of these would run, and be wrong.
+        for name, key, value in (("config.json", "hidden_act", "relu"), ("config.json", "num_attention_heads", 6),
+                                 ("config.json", "layer_norm_eps", 1e-5),
+                                 ("sentence_bert_config.json", "max_seq_length", 513)):
+            with tempfile.TemporaryDirectory() as folder:
+                for other in os.listdir(MODEL):
+                    if other != name:
+                        os.symlink(os.path.join(os.path.abspath(MODEL), other), os.path.join(folder, other))
+                config = json.loads(read(os.path.join(MODEL, name)))
+                config[key] = value
+                write(os.path.join(folder, name), json.dumps(config).encode())
+                self.refused(2, re.escape(name), "--model", folder)
 
     def test_input_that_cannot_be_read(self):
         folder = os.open("/", os.O_RDONLY)

