@@ -30,7 +30,6 @@ std::string print(mlir::ModuleOp module) {
   std::string text;
   llvm::raw_string_ostream stream(text);
   module.print(stream);
-  stream << "\n";
   return text;
 }
 

@@ -4,8 +4,10 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <fstream>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "generator/ir/lower.h"
@@ -270,6 +272,35 @@ TEST(Text, OfTheModules) {
   EXPECT_EQ(count(result.mlir_after, "mha.project_merged"), 1);
   EXPECT_EQ(result.mlir_before.back(), '\n');
   EXPECT_EQ(result.mlir_after.back(), '\n');
+}
+
+// --- the example of docs/ir.md ---
+
+// The fenced blocks of a markdown file, each as its language and its text.
+std::vector<std::pair<std::string, std::string>> fenced_blocks(const std::string& path) {
+  std::vector<std::pair<std::string, std::string>> blocks;
+  std::ifstream file(path);
+  bool inside = false;
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with("```")) {
+      inside = !inside;
+      if (inside) blocks.push_back({line.substr(3), ""});
+    } else if (inside) {
+      blocks.back().second += line + "\n";
+    }
+  }
+  return blocks;
+}
+
+TEST(Document, ShowsWhatLoweringMakes) {
+  const auto blocks = fenced_blocks(MHA_DOCS "/ir.md");
+  ASSERT_EQ(blocks.size(), 4u);
+  ASSERT_EQ(blocks[0].first, "yaml");
+  const LowerResult result = lower_text(blocks[0].second);
+  ASSERT_TRUE(result.plan);
+  EXPECT_EQ(blocks[1].second, result.mlir_before);
+  EXPECT_EQ(blocks[2].second, result.mlir_after);
+  EXPECT_EQ(blocks[3].second, plan_text(*result.plan));
 }
 
 // --- errors point into the YAML ---

@@ -1,0 +1,3 @@
+# Prints the text of fenced mlir block number `want`.
+/^```/ { inside = /^```mlir/ && ++block == want; next }
+inside
