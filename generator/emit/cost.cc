@@ -1,0 +1,78 @@
+#include "generator/emit/cost.h"
+
+#include <algorithm>
+
+namespace mha {
+namespace {
+
+constexpr int64_t kFloatBytes = 4;
+
+// Rows of x or memory that a projection reads.
+int64_t rows_of(const Projection& projection, const Lengths& lengths) {
+  return lengths.batch * (projection.input == "memory" ? lengths.key : lengths.query);
+}
+
+int64_t columns_of(const Projection& projection) {
+  int64_t columns = 0;
+  for (const ProjectionPart& part : projection.parts) columns += part.heads * part.width;
+  return columns;
+}
+
+}  // namespace
+
+Lengths largest_lengths(const Plan& plan) {
+  return {plan.batch.max, plan.query_length.max,
+          plan.self_length ? plan.query_length.max : plan.key_length.max};
+}
+
+int64_t visible_pairs(const Plan& plan, const Lengths& lengths) {
+  if (!plan.attention.causal) return lengths.query * lengths.key;
+  const int64_t offset =
+      plan.attention.query_offset == QueryOffset::kStart ? 0 : lengths.key - lengths.query;
+  int64_t pairs = 0;
+  for (int64_t i = 0; i < lengths.query; ++i) {
+    pairs += std::clamp<int64_t>(i + offset + 1, 0, lengths.key);
+  }
+  return pairs;
+}
+
+int64_t call_flops(const Plan& plan, const Lengths& lengths) {
+  const Attention& a = plan.attention;
+  int64_t products =
+      lengths.batch * a.heads * visible_pairs(plan, lengths) * (a.d_head + a.d_value);
+  for (const Projection& projection : plan.projections) {
+    products += rows_of(projection, lengths) * plan.d_model * columns_of(projection);
+  }
+  if (!plan.out_weight.empty()) {
+    products += lengths.batch * lengths.query * a.heads * a.d_value * plan.d_model;
+  }
+  return 2 * products;
+}
+
+int64_t call_bytes(const Plan& plan, const Lengths& lengths) {
+  const Attention& a = plan.attention;
+  int64_t floats = 0;
+  if (plan.op == Op::kAttention) {
+    floats += lengths.batch * lengths.query * a.heads * (a.d_head + a.d_value);
+    floats += lengths.batch * lengths.key * a.kv_heads * (a.d_head + a.d_value);
+  } else {
+    bool memory = false;
+    for (const Projection& projection : plan.projections) {
+      memory = memory || projection.input == "memory";
+      floats += plan.d_model * columns_of(projection);
+      for (const ProjectionPart& part : projection.parts) {
+        if (!part.bias.empty()) floats += part.heads * part.width;
+      }
+    }
+    floats += 2 * lengths.batch * lengths.query * plan.d_model;  // x and output
+    if (memory) floats += lengths.batch * lengths.key * plan.d_model;
+    floats += a.heads * a.d_value * plan.d_model;  // w_o
+    if (!plan.out_bias.empty()) floats += plan.d_model;
+  }
+  const int64_t rows = lengths.batch * a.heads * lengths.query;
+  if (a.want_weights) floats += rows * lengths.key;
+  if (a.want_lse) floats += rows;
+  return floats * kFloatBytes;
+}
+
+}  // namespace mha

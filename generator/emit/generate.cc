@@ -1,0 +1,105 @@
+#include "generator/emit/generate.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <fstream>
+#include <iterator>
+#include <optional>
+
+#include "generator/emit/child.h"
+#include "generator/emit/library.h"
+#include "generator/ir/lower.h"
+#include "generator/spec/parse.h"
+#include "schedules/machine.h"
+#include "schedules/schedule.h"
+
+namespace mha {
+namespace {
+
+// The text of the config, to show the line that a problem is about.
+std::string config_text(const Spec& spec) {
+  std::ifstream file(spec.file, std::ios::binary);
+  return std::string(std::istreambuf_iterator<char>(file), {});
+}
+
+std::string known_targets() { return fmt::format("host, {}", fmt::join(named_targets(), ", ")); }
+
+Machine resolve_machine(const Spec& spec, const GenerateOptions& options) {
+  std::string target = options.target;
+  if (target.empty()) {
+    if (spec.targets.size() > 1) {
+      throw ConfigError(format_diagnostics(
+          {{spec.where("targets"),
+            fmt::format("targets: a library holds one variant in this version, {} are asked for",
+                        spec.targets.size()),
+            "name one here, or choose one with --target"}},
+          config_text(spec)));
+    }
+    target = spec.targets.empty() ? "host" : spec.targets.front();
+  }
+  if (target == "host") return host_machine();
+  const std::optional<Machine> machine = named_machine(target);
+  if (machine) return *machine;
+  throw ConfigError(format_diagnostics(
+      {{spec.where("targets"),
+        fmt::format("targets: no code is generated for '{}' in this version", target),
+        "one of " + known_targets()}},
+      config_text(spec)));
+}
+
+Schedule choose_schedule(const Spec& spec, const Plan& plan, const Machine& machine,
+                         const GenerateOptions& options) {
+  const int threads = std::max(options.threads, 1);
+  for (const std::string& directory : record_directories(spec.file, options.schedules_dir)) {
+    std::optional<Schedule> record = find_record(directory, plan, machine, threads);
+    if (record) return *record;
+  }
+  return default_schedule(plan, machine, threads);
+}
+
+Generated generate_here(const Spec& spec, const GenerateOptions& options) {
+  const Machine machine = resolve_machine(spec, options);
+  const LowerResult lowered = lower(spec);
+  if (!lowered.plan) throw ConfigError(format_diagnostics(lowered.problems, config_text(spec)));
+  const Plan& plan = *lowered.plan;
+  const Schedule schedule = choose_schedule(spec, plan, machine, options);
+  const std::vector<std::string> broken = check_schedule(schedule, plan, machine);
+  if (!broken.empty()) {
+    const std::string text = fmt::format("the schedule ({}) breaks its rules:\n  {}",
+                                         schedule.origin, fmt::join(broken, "\n  "));
+    if (schedule.origin == "record") throw UserError(text);
+    throw InternalError(text);
+  }
+  const Program program = scheduled_program(plan, schedule, machine);
+  return make_library(spec, plan, machine, schedule, program, lowered.mlir_after, options);
+}
+
+}  // namespace
+
+const std::vector<std::string>& emit_kinds() {
+  static const std::vector<std::string> kinds = {"asm", "llvm", "mlir", "stmt", "stmt_html"};
+  return kinds;
+}
+
+void check_options(const GenerateOptions& options) {
+  const std::string& target = options.target;
+  if (!target.empty() && target != "host" && !named_machine(target)) {
+    throw UserError(fmt::format("unknown target '{}'; known are {}", target, known_targets()));
+  }
+  const auto& kinds = emit_kinds();
+  for (const std::string& kind : options.emit) {
+    if (std::find(kinds.begin(), kinds.end(), kind) == kinds.end()) {
+      throw UserError(fmt::format("nothing to emit is called '{}'; known are {}", kind,
+                                  fmt::join(kinds, ", ")));
+    }
+  }
+  if (!options.schedules_dir.empty()) record_directories("", options.schedules_dir);
+}
+
+Generated generate(const Spec& spec, const GenerateOptions& options) {
+  check_options(options);
+  return run_in_child([&] { return generate_here(spec, options); });
+}
+
+}  // namespace mha

@@ -1,0 +1,113 @@
+#include "generator/emit/library.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "generator/emit/compile.h"
+#include "generator/emit/header.h"
+#include "generator/emit/manifest.h"
+#include "generator/emit/object.h"
+#include "generator/emit/scratch.h"
+#include "generator/emit/tables.h"
+#include "generator/emit/target.h"
+#include "generator/emit/version.h"
+
+namespace mha {
+namespace {
+
+// Stages and the runtime index with int32.
+constexpr int64_t kMaxElements = (int64_t{1} << 31) - 1;
+
+Sanitizer sanitizer_of(const std::string& name) {
+  if (name.empty()) return Sanitizer::kNone;
+  if (name == "address") return Sanitizer::kAddress;
+  if (name == "thread") return Sanitizer::kThread;
+  throw UserError("unknown sanitizer '" + name + "': address or thread");
+}
+
+// What --emit calls each kind in file names.
+const char* extension(const std::string& kind) {
+  if (kind == "asm") return ".s";
+  if (kind == "llvm") return ".ll";
+  if (kind == "stmt") return ".stmt";
+  return ".stmt.html";
+}
+
+// Padding can make a buffer of ours larger than any tensor of the user's.
+void check_buffers(const Spec& spec, const Program& program, const Plan& plan) {
+  for (const BufferInfo& buffer : program.buffers) {
+    int64_t elements = 1;
+    for (const Extent& extent : buffer.extents) {
+      if (__builtin_mul_overflow(elements, largest(extent, plan), &elements) ||
+          elements > kMaxElements) {
+        throw UserError(
+            spec.file + ": with the largest lengths, the internal buffer '" + buffer.name +
+            "' would have 2^31 elements or more; lower batch, query_length or key_length");
+      }
+    }
+  }
+}
+
+}  // namespace
+
+Generated make_library(const Spec& spec, const Plan& plan, const Machine& machine,
+                       const Schedule& schedule, const Program& program, const std::string& mlir,
+                       const GenerateOptions& options) {
+  const Sanitizer sanitizer = sanitizer_of(options.sanitizer);
+  const Halide::Target target = halide_target(machine, sanitizer);
+  const std::string& name = plan.name;
+  check_buffers(spec, program, plan);
+
+  Generated generated;
+  generated.name = name;
+  generated.target = machine.target;
+  generated.origin = schedule.origin;
+
+  ManifestInput manifest{spec, plan, program, machine, schedule, std::max(options.threads, 1),
+                         {},   {},   0};
+  std::vector<Halide::Module> modules;
+  for (const Stage& stage : program.stages) {
+    const std::string function = stage_function_name(name, stage.name);
+    modules.push_back(lower_stage(stage, function, target));
+    manifest.scratch_bytes.push_back(
+        scratch_bytes(modules.back().get_function_by_name(function), stage, program, plan));
+  }
+
+  if (!options.explain_only) {
+    std::set<std::string> kinds = options.emit;
+    kinds.erase("mlir");
+    kinds.insert("object");
+    const bool sanitized = sanitizer != Sanitizer::kNone;
+    std::vector<Object> objects;
+    for (size_t i = 0; i < modules.size(); ++i) {
+      const std::string& stage = program.stages[i].name;
+      for (auto& [kind, bytes] : compile_stage(modules[i], kinds)) {
+        if (kind == "object") {
+          objects.push_back(
+              {name + "_" + stage + ".o", clean_object(bytes, name + "_", sanitized)});
+          manifest.object_bytes.push_back(static_cast<int64_t>(objects.back().bytes.size()));
+        } else {
+          generated.files[name + "_" + stage + extension(kind)] = std::move(bytes);
+        }
+      }
+    }
+    objects.push_back({name + "_kernel.o", kernel_object({spec, plan, program, machine, schedule,
+                                                          manifest.scratch_bytes})});
+    check_object(objects.back().bytes, name + "_", sanitized);
+    std::string archive = make_archive(objects);
+    manifest.archive_bytes = static_cast<int64_t>(archive.size());
+    generated.files["lib" + name + ".a"] = std::move(archive);
+    generated.files[name + ".h"] =
+        c_header(plan, program, machine.target + " (schedule: " + schedule.origin + ")");
+    generated.files[name + "-config.cmake"] = cmake_config(name);
+    generated.files[name + ".pc"] = pkg_config(name, project_version());
+    if (options.emit.count("mlir")) generated.files[name + ".mlir"] = mlir;
+  }
+  generated.manifest = make_manifest(manifest).dump(2) + "\n";
+  generated.explanation = explain(manifest);
+  if (!options.explain_only) generated.files["manifest.json"] = generated.manifest;
+  return generated;
+}
+
+}  // namespace mha

@@ -1,0 +1,23 @@
+// A scheduled Program becomes the files of a library. In-process: generate() calls it in a child.
+#ifndef MHA_GENERATOR_EMIT_LIBRARY_H_
+#define MHA_GENERATOR_EMIT_LIBRARY_H_
+
+#include <string>
+
+#include "generator/emit/generate.h"
+#include "generator/ir/plan.h"
+#include "generator/pipeline/program.h"
+#include "generator/spec/spec.h"
+#include "schedules/machine.h"
+#include "schedules/schedule.h"
+
+namespace mha {
+
+// `mlir` is the text for --emit mlir. The target of `options` is resolved already: it is `machine`.
+Generated make_library(const Spec& spec, const Plan& plan, const Machine& machine,
+                       const Schedule& schedule, const Program& program, const std::string& mlir,
+                       const GenerateOptions& options);
+
+}  // namespace mha
+
+#endif  // MHA_GENERATOR_EMIT_LIBRARY_H_

@@ -1,0 +1,270 @@
+#include "generator/emit/manifest.h"
+
+#include <Halide.h>
+#include <fmt/format.h>
+#include <llvm/Config/llvm-config.h>
+
+#include <algorithm>
+#include <sstream>
+
+#include "generator/emit/cost.h"
+#include "generator/emit/header.h"
+#include "generator/emit/scratch.h"
+#include "generator/emit/version.h"
+#include "generator/spec/parse.h"
+#include "mha/kernel.h"
+
+namespace mha {
+namespace {
+
+using nlohmann::ordered_json;
+
+// What the runtime keeps beside a thread's scratch (kSlotHead and kSlotTail of its internal.h).
+constexpr int64_t kSlotBytes = 128;
+
+int64_t aligned(int64_t bytes) {
+  return (bytes + MHA_WORKSPACE_ALIGNMENT - 1) / MHA_WORKSPACE_ALIGNMENT * MHA_WORKSPACE_ALIGNMENT;
+}
+
+int64_t dtype_bytes(Dtype dtype) {
+  switch (dtype) {
+    case Dtype::kInt8:
+      return 1;
+    case Dtype::kBF16:
+    case Dtype::kF16:
+      return 2;
+    default:
+      return 4;
+  }
+}
+
+int64_t buffer_bytes(const BufferInfo& buffer, const Plan& plan) {
+  int64_t bytes = dtype_bytes(buffer.dtype);
+  for (const Extent& extent : buffer.extents) bytes *= largest(extent, plan);
+  return aligned(bytes);
+}
+
+int64_t most_scratch(const ManifestInput& input) {
+  int64_t most = 0;
+  for (int64_t bytes : input.scratch_bytes) most = std::max(most, bytes);
+  return aligned(most);
+}
+
+int64_t pack_bytes(const Program& program) {
+  int64_t floats = 0;
+  for (const PackInfo& pack : program.packs) floats += pack.rows * pack.columns;
+  return floats * 4;
+}
+
+// Tasks of the largest call along one axis.
+int64_t tasks(const GridAxis& axis, const Plan& plan) {
+  const int64_t work = largest({axis.scale, axis.symbol, 1}, plan);
+  return (work + axis.tile - 1) / axis.tile;
+}
+
+int64_t tasks(const Stage& stage, const Plan& plan) {
+  int64_t count = 1;
+  for (const GridAxis& axis : stage.grid) count *= tasks(axis, plan);
+  return count;
+}
+
+// The first of the parameters `names` that the stage's schedule has, else 0.
+int64_t parameter(const Schedule& schedule, const std::string& stage, const std::string& name) {
+  for (const StageSchedule& s : schedule.stages) {
+    if (s.stage != stage) continue;
+    for (const auto& [key, value] : s.params) {
+      if (key == name) return value;
+    }
+  }
+  return 0;
+}
+
+BlockCount scheduled_blocks(const ManifestInput& input) {
+  const int64_t query_block = parameter(input.schedule, "attention", "query_block");
+  const int64_t key_block = parameter(input.schedule, "attention", "key_block");
+  if (query_block < 1 || key_block < 1) return {};
+  return count_blocks(input.plan, query_block, key_block);
+}
+
+std::string halide_version() {
+  return fmt::format("{}.{}.{}", HALIDE_VERSION_MAJOR, HALIDE_VERSION_MINOR, HALIDE_VERSION_PATCH);
+}
+
+ordered_json range_json(const Range& range) {
+  if (range.fixed()) return range.min;
+  return {{"min", range.min}, {"max", range.max}};
+}
+
+// 1234567 as "1,234,567".
+std::string grouped(int64_t value) {
+  std::string digits = std::to_string(value);
+  for (size_t at = digits.size(); at > 3; at -= 3) digits.insert(at - 3, ",");
+  return digits;
+}
+
+}  // namespace
+
+BlockCount count_blocks(const Plan& plan, int64_t query_block, int64_t key_block) {
+  const Lengths lengths = largest_lengths(plan);
+  const int64_t offset =
+      plan.attention.query_offset == QueryOffset::kStart ? 0 : lengths.key - lengths.query;
+  BlockCount count{query_block, key_block};
+  for (int64_t q = 0; q < lengths.query; q += query_block) {
+    const int64_t last_query = std::min(q + query_block, lengths.query) - 1;
+    for (int64_t k = 0; k < lengths.key; k += key_block) {
+      const int64_t last_key = std::min(k + key_block, lengths.key) - 1;
+      if (plan.attention.causal && k > last_query + offset) {
+        ++count.hidden;
+      } else if (plan.attention.causal && last_key > q + offset) {
+        ++count.partial;
+      } else {
+        ++count.full;
+      }
+    }
+  }
+  return count;
+}
+
+int64_t workspace_bytes(const ManifestInput& input, int threads) {
+  int64_t bytes = 0;
+  for (const BufferInfo& buffer : input.program.buffers) bytes += buffer_bytes(buffer, input.plan);
+  return bytes + threads * (most_scratch(input) + kSlotBytes);
+}
+
+ordered_json make_manifest(const ManifestInput& input) {
+  const Plan& plan = input.plan;
+  const Machine& machine = input.machine;
+  const Lengths lengths = largest_lengths(plan);
+  ordered_json manifest;
+  manifest["format"] = 1;
+  manifest["name"] = plan.name;
+  manifest["generator"] = generator_version();
+  manifest["versions"] = {
+      {"halide", halide_version()}, {"llvm", LLVM_VERSION_STRING}, {"kernel_abi", MHA_KERNEL_ABI}};
+  manifest["spec"] = ordered_json::parse(spec_to_json(input.spec));
+  manifest["targets"] = {machine.target};
+  manifest["machine"] = {{"vector_floats", machine.vector_floats},
+                         {"vector_registers", machine.vector_registers},
+                         {"fma_ports", machine.fma_ports},
+                         {"fma", machine.fma},
+                         {"l1d_bytes", machine.l1d_bytes},
+                         {"l2_bytes", machine.l2_bytes},
+                         {"l3_bytes", machine.l3_bytes}};
+  manifest["threads"] = input.threads;
+
+  ordered_json parameters = ordered_json::object();
+  for (const StageSchedule& stage : input.schedule.stages) {
+    for (const auto& [name, value] : stage.params) parameters[stage.stage][name] = value;
+  }
+  manifest["schedule"] = {{"origin", input.schedule.origin}, {"parameters", parameters}};
+
+  manifest["tensors"] = ordered_json::array();
+  for (const TensorInfo& tensor : input.program.tensors) {
+    manifest["tensors"].push_back({{"name", tensor.name},
+                                   {"role", tensor.output ? "output" : "input"},
+                                   {"dtype", tensor.dtype == Dtype::kI32 ? "i32" : "f32"},
+                                   {"shape", shape_text(tensor, plan)}});
+  }
+  manifest["stages"] = ordered_json::array();
+  for (size_t i = 0; i < input.program.stages.size(); ++i) {
+    const Stage& stage = input.program.stages[i];
+    ordered_json entry = {{"name", stage.name},
+                          {"tasks", tasks(stage, plan)},
+                          {"scratch_bytes", input.scratch_bytes[i]}};
+    if (i < input.object_bytes.size()) entry["object_bytes"] = input.object_bytes[i];
+    manifest["stages"].push_back(entry);
+  }
+
+  ordered_json buffers = ordered_json::object();
+  for (const BufferInfo& buffer : input.program.buffers) {
+    buffers[buffer.name] = buffer_bytes(buffer, plan);
+  }
+  manifest["footprint"] = {
+      {"archive_bytes", input.archive_bytes},
+      {"packed_weight_bytes", pack_bytes(input.program)},
+      {"workspace_bytes", workspace_bytes(input, input.threads)},
+      {"workspace",
+       {{"buffers", buffers}, {"scratch_bytes_per_thread", most_scratch(input) + kSlotBytes}}}};
+
+  ordered_json call = {{"batch", range_json(plan.batch)},
+                       {"query_length", range_json(plan.query_length)}};
+  call["key_length"] = range_json(plan.self_length ? plan.query_length : plan.key_length);
+  call["flops"] = call_flops(plan, lengths);
+  call["bytes"] = call_bytes(plan, lengths);
+  call["visible_pairs"] = visible_pairs(plan, lengths);
+  const BlockCount blocks = scheduled_blocks(input);
+  if (blocks.query_block > 0) {
+    call["key_blocks"] = {{"query_block", blocks.query_block},
+                          {"key_block", blocks.key_block},
+                          {"hidden", blocks.hidden},
+                          {"partial", blocks.partial},
+                          {"full", blocks.full}};
+  }
+  manifest["largest_call"] = call;
+  return manifest;
+}
+
+std::string explain(const ManifestInput& input) {
+  const Plan& plan = input.plan;
+  const Machine& machine = input.machine;
+  const Lengths lengths = largest_lengths(plan);
+  std::string text = fmt::format(
+      "{}: op {} for {} ({} f32 lanes, {} vector registers, L1 {} KiB, L2 {} KiB, L3 {} KiB)\n",
+      plan.name, plan.op == Op::kBlock ? "block" : "attention", machine.target,
+      machine.vector_floats, machine.vector_registers, machine.l1d_bytes >> 10,
+      machine.l2_bytes >> 10, machine.l3_bytes >> 10);
+  text += "\noperands\n";
+  for (const TensorInfo& tensor : input.program.tensors) {
+    text += fmt::format("  {:<6} {:<14} {}\n", tensor.output ? "output" : "input", tensor.name,
+                        shape_text(tensor, plan));
+  }
+  text += fmt::format("\nstages, with the schedule ({})\n", input.schedule.origin);
+  for (size_t i = 0; i < input.program.stages.size(); ++i) {
+    const Stage& stage = input.program.stages[i];
+    text += fmt::format("  {:<14} {} tasks, {} bytes of scratch a thread\n", stage.name,
+                        grouped(tasks(stage, plan)), grouped(input.scratch_bytes[i]));
+  }
+  std::istringstream lines(input.schedule.text());
+  for (std::string line; std::getline(lines, line);) text += "    " + line + "\n";
+
+  text += "\nmasks\n";
+  const int64_t pairs = lengths.query * lengths.key;
+  const int64_t visible = visible_pairs(plan, lengths);
+  if (plan.attention.causal) {
+    text +=
+        fmt::format("  causal: {} of {} pairs of a head are visible ({:.1f} %)\n", grouped(visible),
+                    grouped(pairs), pairs > 0 ? 100.0 * visible / pairs : 0.0);
+  }
+  if (plan.attention.key_lengths) {
+    text += "  key_lengths: keys past the length of a sequence are not read\n";
+  }
+  const BlockCount blocks = scheduled_blocks(input);
+  if (blocks.query_block > 0) {
+    text += fmt::format(
+        "  blocks of {} queries x {} keys: {} skipped, {} masked, {} without mask cost\n",
+        blocks.query_block, blocks.key_block, grouped(blocks.hidden), grouped(blocks.partial),
+        grouped(blocks.full));
+  }
+  if (!plan.attention.causal && !plan.attention.key_lengths)
+    text += "  none: every key is visible\n";
+
+  text +=
+      fmt::format("\nworkspace of the largest call with {} thread{}: {} bytes\n", input.threads,
+                  input.threads == 1 ? "" : "s", grouped(workspace_bytes(input, input.threads)));
+  for (const BufferInfo& buffer : input.program.buffers) {
+    text += fmt::format("  {:<14} {}\n", buffer.name, grouped(buffer_bytes(buffer, plan)));
+  }
+  text +=
+      fmt::format("  {:<14} {} a thread\n", "scratch", grouped(most_scratch(input) + kSlotBytes));
+  if (!input.program.packs.empty()) {
+    text += fmt::format("packed weights: {} bytes\n", grouped(pack_bytes(input.program)));
+  }
+  if (input.archive_bytes > 0)
+    text += fmt::format("archive: {} bytes\n", grouped(input.archive_bytes));
+  text += fmt::format("\nlargest call (B = {}, Lq = {}, Lk = {}): {} FLOPs, {} bytes of operands\n",
+                      lengths.batch, lengths.query, lengths.key, grouped(call_flops(plan, lengths)),
+                      grouped(call_bytes(plan, lengths)));
+  return text;
+}
+
+}  // namespace mha

@@ -1,0 +1,411 @@
+#include "generator/emit/tables.h"
+
+#include <llvm/IR/Constants.h>
+#include <llvm/IR/IRBuilder.h>
+#include <llvm/IR/LLVMContext.h>
+#include <llvm/IR/LegacyPassManager.h>
+#include <llvm/IR/Module.h>
+#include <llvm/IR/Verifier.h>
+#include <llvm/MC/TargetRegistry.h>
+#include <llvm/Support/CodeGen.h>
+#include <llvm/Support/TargetSelect.h>
+#include <llvm/Support/raw_ostream.h>
+#include <llvm/Target/TargetMachine.h>
+#include <llvm/Target/TargetOptions.h>
+
+#include <cstddef>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <optional>
+#include <type_traits>
+
+#include "generator/emit/version.h"
+#include "generator/spec/error.h"
+#include "generator/spec/parse.h"
+#include "mha/kernel.h"
+
+namespace mha {
+namespace {
+
+// The tables are the runtime's own structs, filled in here and copied byte by byte with their
+// pointers made symbolic, so that a change of kernel.h reaches the generated objects by itself.
+// That wants generator and generated code to lay out a struct alike:
+static_assert(sizeof(void*) == 8 && sizeof(size_t) == 8 &&
+                  __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+              "the generator runs on 64-bit little-endian machines only");
+
+constexpr char kTriple[] = "x86_64-unknown-linux-gnu";
+
+// An array of one of kernel.h's structs on its way into the object.
+template <typename T>
+class Rows {
+  static_assert(std::is_trivially_copyable_v<T>);
+
+ public:
+  // Padding between fields is zero too: same inputs, same bytes.
+  explicit Rows(size_t count) : bytes_(count * sizeof(T)) {}
+
+  size_t size() const { return bytes_.size() / sizeof(T); }
+  T& operator[](size_t i) { return reinterpret_cast<T*>(bytes_.data())[i]; }
+  // The pointer at `offset` bytes into row i will be that of `target`.
+  void point(size_t i, size_t offset, llvm::Constant* target) {
+    pointers_[i * sizeof(T) + offset] = target;
+  }
+
+  llvm::Constant* constant(llvm::LLVMContext& context) const {
+    std::vector<llvm::Constant*> pieces;
+    size_t done = 0;
+    const auto copy_until = [&](size_t end) {
+      if (end == done) return;
+      pieces.push_back(llvm::ConstantDataArray::get(
+          context, llvm::ArrayRef<uint8_t>(bytes_.data() + done, end - done)));
+      done = end;
+    };
+    for (const auto& [offset, target] : pointers_) {
+      copy_until(offset);
+      pieces.push_back(target);
+      done += sizeof(void*);
+    }
+    copy_until(bytes_.size());
+    return llvm::ConstantStruct::getAnon(context, pieces, /*Packed=*/true);
+  }
+
+ private:
+  std::vector<uint8_t> bytes_;
+  std::map<size_t, llvm::Constant*> pointers_;
+};
+
+mha_extent extent_of(const Extent& extent) {
+  return {extent.scale, static_cast<int32_t>(extent.symbol), extent.round};
+}
+
+uint32_t dtype_of(Dtype dtype) {
+  switch (dtype) {
+    case Dtype::kF32:
+      return MHA_F32;
+    case Dtype::kBF16:
+      return MHA_BF16;
+    case Dtype::kF16:
+      return MHA_F16;
+    case Dtype::kInt8:
+      return MHA_I8;
+    case Dtype::kI32:
+      return MHA_I32;
+  }
+  throw InternalError("a dtype that the tables do not know");
+}
+
+void require(bool holds, const std::string& what) {
+  if (!holds) throw InternalError(what);
+}
+
+class Builder {
+ public:
+  explicit Builder(const KernelDescription& kernel)
+      : kernel_(kernel), name_(kernel.plan.name), module_(name_ + "_kernel", context_) {
+    module_.setSourceFileName(name_ + "_kernel");
+    module_.setTargetTriple(kTriple);
+    module_.setPICLevel(llvm::PICLevel::BigPIC);
+  }
+
+  std::string object() {
+    make_kernel();
+    make_entry_points();
+    return compile();
+  }
+
+ private:
+  llvm::PointerType* pointer_type() { return llvm::PointerType::getUnqual(context_); }
+  llvm::Constant* null() { return llvm::ConstantPointerNull::get(pointer_type()); }
+
+  llvm::Constant* string(const std::string& text) {
+    llvm::Constant*& known = strings_[text];
+    if (known) return known;
+    llvm::Constant* bytes = llvm::ConstantDataArray::getString(context_, text);
+    auto* global = new llvm::GlobalVariable(module_, bytes->getType(), /*isConstant=*/true,
+                                            llvm::GlobalValue::PrivateLinkage, bytes, "text");
+    global->setUnnamedAddr(llvm::GlobalValue::UnnamedAddr::Global);
+    global->setAlignment(llvm::Align(1));
+    return known = global;
+  }
+
+  template <typename T>
+  llvm::Constant* table(const Rows<T>& rows, const char* what) {
+    if (rows.size() == 0) return null();
+    llvm::Constant* value = rows.constant(context_);
+    auto* global = new llvm::GlobalVariable(module_, value->getType(), /*isConstant=*/true,
+                                            llvm::GlobalValue::PrivateLinkage, value, what);
+    global->setAlignment(llvm::Align(alignof(T)));
+    return global;
+  }
+
+  Rows<mha_tensor_info> tensors() {
+    const auto& from = kernel_.program.tensors;
+    require(from.size() <= MHA_MAX_TENSORS, "more tensors than the runtime takes");
+    Rows<mha_tensor_info> rows(from.size());
+    for (size_t i = 0; i < from.size(); ++i) {
+      require(from[i].axes.size() >= 1 && from[i].axes.size() <= MHA_MAX_RANK,
+              "tensor '" + from[i].name + "': the rank is not in [1, " +
+                  std::to_string(MHA_MAX_RANK) + "]");
+      rows.point(i, offsetof(mha_tensor_info, name), string(from[i].name));
+      rows[i].role = from[i].output ? MHA_ROLE_OUTPUT : MHA_ROLE_INPUT;
+      rows[i].dtype = dtype_of(from[i].dtype);
+      rows[i].rank = static_cast<uint32_t>(from[i].axes.size());
+      rows[i].offset = static_cast<uint32_t>(sizeof(mha_call) + i * sizeof(mha_tensor));
+      rows[i].check = static_cast<uint32_t>(from[i].check);
+      for (size_t a = 0; a < from[i].axes.size(); ++a) rows[i].axes[a] = extent_of(from[i].axes[a]);
+    }
+    return rows;
+  }
+
+  Rows<mha_weight_info> weights() {
+    const auto& from = kernel_.program.weights;
+    Rows<mha_weight_info> rows(from.size());
+    for (size_t i = 0; i < from.size(); ++i) {
+      require(from[i].shape.size() == 1 || from[i].shape.size() == 2,
+              "weight '" + from[i].name + "' is neither a matrix nor a vector");
+      rows.point(i, offsetof(mha_weight_info, name), string(from[i].name));
+      const auto source = kernel_.spec.weights_from.find(from[i].name);
+      if (source != kernel_.spec.weights_from.end()) {
+        require(
+            !source->second.transpose && !source->second.rows,
+            "weight '" + from[i].name + "': transposed or partial sources are not in the tables");
+        rows.point(i, offsetof(mha_weight_info, source_name), string(source->second.name));
+      }
+      rows[i].rank = static_cast<uint32_t>(from[i].shape.size());
+      for (size_t a = 0; a < from[i].shape.size(); ++a) rows[i].shape[a] = from[i].shape[a];
+    }
+    return rows;
+  }
+
+  Rows<mha_pack_info> packs() {
+    const auto& from = kernel_.program.packs;
+    Rows<mha_pack_info> rows(from.size());
+    for (size_t i = 0; i < from.size(); ++i) {
+      Rows<mha_pack_part> parts(from[i].parts.size());
+      for (size_t p = 0; p < parts.size(); ++p) {
+        const PackPart& part = from[i].parts[p];
+        require(part.weight >= 0 && part.weight < static_cast<int>(kernel_.program.weights.size()),
+                "a packed array names a weight that is not there");
+        parts[p].weight = static_cast<uint32_t>(part.weight);
+        parts[p].first_row = part.first_row;
+        parts[p].row_groups = part.row_groups;
+        parts[p].row_width = part.row_width;
+        parts[p].row_padded = part.row_padded;
+        parts[p].scale = part.scale;
+      }
+      rows[i].vector = from[i].vector;
+      rows[i].panel = static_cast<uint32_t>(from[i].panel);
+      rows[i].rows = from[i].rows;
+      rows[i].columns = from[i].columns;
+      rows[i].col_groups = from[i].col_groups;
+      rows[i].col_width = from[i].col_width;
+      rows[i].col_padded = from[i].col_padded;
+      rows.point(i, offsetof(mha_pack_info, parts), table(parts, "parts"));
+      rows[i].part_count = parts.size();
+    }
+    return rows;
+  }
+
+  Rows<mha_buffer_info> buffers() {
+    const auto& from = kernel_.program.buffers;
+    require(from.size() <= MHA_MAX_BUFFERS, "more buffers than the runtime takes");
+    Rows<mha_buffer_info> rows(from.size());
+    for (size_t i = 0; i < from.size(); ++i) {
+      require(from[i].extents.size() <= MHA_MAX_RANK,
+              "buffer '" + from[i].name + "' has too many dimensions");
+      rows.point(i, offsetof(mha_buffer_info, name), string(from[i].name));
+      rows[i].dtype = dtype_of(from[i].dtype);
+      rows[i].rank = static_cast<uint32_t>(from[i].extents.size());
+      for (size_t d = 0; d < from[i].extents.size(); ++d) {
+        rows[i].extents[d] = extent_of(from[i].extents[d]);
+      }
+    }
+    return rows;
+  }
+
+  Rows<mha_operand> operands(const Stage& stage) {
+    require(stage.operands.size() <= MHA_MAX_OPERANDS,
+            "stage '" + stage.name + "' has more operands than the runtime takes");
+    Rows<mha_operand> rows(stage.operands.size());
+    const Program& program = kernel_.program;
+    for (size_t i = 0; i < rows.size(); ++i) {
+      const Operand& from = stage.operands[i];
+      const size_t count = from.kind == Operand::kTensor   ? program.tensors.size()
+                           : from.kind == Operand::kPack   ? program.packs.size()
+                           : from.kind == Operand::kBuffer ? program.buffers.size()
+                                                           : MHA_SYMBOL_SEQUENCE_OFFSET + 1;
+      require(from.index >= 0 && static_cast<size_t>(from.index) < count,
+              "stage '" + stage.name + "': an operand names what is not there");
+      require(from.axes.size() <= sizeof rows[i].axes,
+              "stage '" + stage.name + "': an operand has too many axes");
+      static_assert(int{Operand::kTensor} == MHA_OPERAND_TENSOR &&
+                    int{Operand::kPack} == MHA_OPERAND_PACK &&
+                    int{Operand::kBuffer} == MHA_OPERAND_BUFFER &&
+                    int{Operand::kScalar} == MHA_OPERAND_SCALAR);
+      rows[i].kind = from.kind;
+      rows[i].index = static_cast<uint32_t>(from.index);
+      for (size_t a = 0; a < from.axes.size(); ++a)
+        rows[i].axes[a] = static_cast<uint8_t>(from.axes[a]);
+    }
+    return rows;
+  }
+
+  Rows<mha_stage> stages() {
+    const auto& from = kernel_.program.stages;
+    Rows<mha_stage> rows(from.size());
+    auto* type = llvm::FunctionType::get(llvm::Type::getInt32Ty(context_), {pointer_type()}, false);
+    for (size_t i = 0; i < from.size(); ++i) {
+      const Stage& stage = from[i];
+      require(stage.grid.size() <= MHA_MAX_GRID,
+              "stage '" + stage.name + "' has too many grid axes");
+      auto* run = llvm::Function::Create(type, llvm::GlobalValue::ExternalLinkage,
+                                         stage_wrapper_name(name_, stage.name), module_);
+      run->setVisibility(llvm::GlobalValue::HiddenVisibility);
+      rows.point(i, offsetof(mha_stage, name), string(stage.name));
+      rows.point(i, offsetof(mha_stage, run), run);
+      rows.point(i, offsetof(mha_stage, operands), table(operands(stage), "operands"));
+      rows[i].operand_count = stage.operands.size();
+      rows[i].grid_rank = static_cast<uint32_t>(stage.grid.size());
+      rows[i].reverse = stage.reverse;
+      rows[i].batch_axis = stage.batch_axis;
+      for (size_t a = 0; a < stage.grid.size(); ++a) {
+        rows[i].grid[a] = {stage.grid[a].scale, static_cast<int32_t>(stage.grid[a].symbol),
+                           stage.grid[a].tile};
+      }
+      rows[i].scratch_bytes = static_cast<uint64_t>(kernel_.scratch_bytes.at(i));
+    }
+    return rows;
+  }
+
+  int32_t tensor_index(const std::string& name) const {
+    const auto& tensors = kernel_.program.tensors;
+    for (size_t i = 0; i < tensors.size(); ++i) {
+      if (tensors[i].name == name) return static_cast<int32_t>(i);
+    }
+    return -1;
+  }
+
+  void make_kernel() {
+    const Plan& plan = kernel_.plan;
+    Rows<mha_kernel> rows(1);
+    mha_kernel& kernel = rows[0];
+    kernel.abi = MHA_KERNEL_ABI;
+    kernel.struct_size = sizeof(mha_kernel);
+    const auto info = [&](size_t offset, const std::string& text) {
+      rows.point(0, offsetof(mha_kernel, info) + offset, string(text));
+    };
+    info(offsetof(mha_kernel_info, name), name_);
+    info(offsetof(mha_kernel_info, spec), spec_to_json(kernel_.spec));
+    info(offsetof(mha_kernel_info, target), kernel_.machine.target);
+    info(offsetof(mha_kernel_info, schedule), kernel_.schedule.text());
+    info(offsetof(mha_kernel_info, schedule_origin), kernel_.schedule.origin);
+    info(offsetof(mha_kernel_info, generator), generator_version());
+    kernel.cpu_features = kernel_.machine.cpu_features;
+    kernel.args_size = sizeof(mha_call) + kernel_.program.tensors.size() * sizeof(mha_tensor);
+    kernel.self_length = plan.self_length;
+    static_assert(int(QueryOffset::kStart) == 0 && int(QueryOffset::kEnd) == 1 &&
+                  int(QueryOffset::kInput) == 2);
+    kernel.offset_kind = static_cast<uint32_t>(plan.attention.query_offset);
+    kernel.key_lengths_tensor = tensor_index("key_lengths");
+    kernel.query_offset_tensor = tensor_index("query_offset");
+    kernel.batch = {plan.batch.min, plan.batch.max};
+    kernel.query_length = {plan.query_length.min, plan.query_length.max};
+    kernel.key_length = {plan.key_length.min, plan.key_length.max};
+    const auto list = [&](size_t offset, uint64_t& count, const auto& from, const char* what) {
+      rows.point(0, offset, table(from, what));
+      count = from.size();
+    };
+    list(offsetof(mha_kernel, tensors), kernel.tensor_count, tensors(), "tensors");
+    list(offsetof(mha_kernel, weights), kernel.weight_count, weights(), "weights");
+    list(offsetof(mha_kernel, packs), kernel.pack_count, packs(), "packs");
+    list(offsetof(mha_kernel, buffers), kernel.buffer_count, buffers(), "buffers");
+    list(offsetof(mha_kernel, stages), kernel.stage_count, stages(), "stages");
+    llvm::Constant* value = rows.constant(context_);
+    auto* global =
+        new llvm::GlobalVariable(module_, value->getType(), /*isConstant=*/true,
+                                 llvm::GlobalValue::ExternalLinkage, value, name_ + "_kernel");
+    global->setAlignment(llvm::Align(alignof(mha_kernel)));
+    global_ = global;
+  }
+
+  // NAME_<suffix>(arguments) { return mha_<suffix>(&NAME_kernel, arguments); }
+  void make_entry_point(const std::string& suffix, std::vector<llvm::Type*> parameters) {
+    llvm::Type* status = llvm::Type::getInt32Ty(context_);
+    auto* function =
+        llvm::Function::Create(llvm::FunctionType::get(status, parameters, false),
+                               llvm::GlobalValue::ExternalLinkage, name_ + "_" + suffix, module_);
+    std::vector<llvm::Value*> arguments;
+    for (llvm::Argument& argument : function->args()) arguments.push_back(&argument);
+    arguments.insert(arguments.begin(), global_);
+    parameters.insert(parameters.begin(), pointer_type());
+    llvm::FunctionCallee callee = module_.getOrInsertFunction(
+        "mha_" + suffix, llvm::FunctionType::get(status, parameters, false));
+    for (llvm::Function* f : {function, llvm::cast<llvm::Function>(callee.getCallee())}) {
+      f->addFnAttr(llvm::Attribute::NoUnwind);
+    }
+    llvm::IRBuilder<> builder(llvm::BasicBlock::Create(context_, "", function));
+    llvm::CallInst* call = builder.CreateCall(callee, arguments);
+    call->setTailCall();
+    builder.CreateRet(call);
+  }
+
+  void make_entry_points() {
+    llvm::Type* pointer = pointer_type();
+    llvm::Type* i32 = llvm::Type::getInt32Ty(context_);
+    llvm::Type* i64 = llvm::Type::getInt64Ty(context_);
+    make_entry_point("run", {pointer, pointer});                  // (context, args)
+    make_entry_point("workspace_size", {pointer, i32, pointer});  // (args, threads, bytes)
+    if (kernel_.program.weights.empty()) return;
+    make_entry_point("weights_create", {pointer, i64, pointer});  // (arrays, count, weights)
+    make_entry_point("weights_load", {pointer, i32, pointer});    // (path, layer, weights)
+  }
+
+  std::string compile() {
+    static const bool initialised = [] {
+      LLVMInitializeX86TargetInfo();
+      LLVMInitializeX86Target();
+      LLVMInitializeX86TargetMC();
+      LLVMInitializeX86AsmPrinter();
+      return true;
+    }();
+    (void)initialised;
+    std::string problem;
+    const llvm::Target* target = llvm::TargetRegistry::lookupTarget(kTriple, problem);
+    require(target != nullptr, "LLVM has no x86-64 back end: " + problem);
+    const std::unique_ptr<llvm::TargetMachine> machine(
+        target->createTargetMachine(kTriple, "x86-64", "", llvm::TargetOptions(), llvm::Reloc::PIC_,
+                                    std::nullopt, llvm::CodeGenOptLevel::Default));
+    module_.setDataLayout(machine->createDataLayout());
+    require(!llvm::verifyModule(module_, &llvm::errs()), "the kernel's tables are malformed");
+    llvm::SmallVector<char, 0> bytes;
+    llvm::raw_svector_ostream out(bytes);
+    llvm::legacy::PassManager passes;
+    require(!machine->addPassesToEmitFile(passes, out, nullptr, llvm::CodeGenFileType::ObjectFile),
+            "LLVM cannot write objects");
+    passes.run(module_);
+    return std::string(bytes.data(), bytes.size());
+  }
+
+  const KernelDescription& kernel_;
+  const std::string name_;
+  llvm::LLVMContext context_;
+  llvm::Module module_;
+  llvm::GlobalVariable* global_ = nullptr;
+  std::map<std::string, llvm::Constant*> strings_;
+};
+
+}  // namespace
+
+std::string stage_function_name(const std::string& kernel, const std::string& stage) {
+  return kernel + "_stage_" + stage;
+}
+
+std::string stage_wrapper_name(const std::string& kernel, const std::string& stage) {
+  return stage_function_name(kernel, stage) + "_argv";
+}
+
+std::string kernel_object(const KernelDescription& kernel) { return Builder(kernel).object(); }
+
+}  // namespace mha

@@ -1,0 +1,37 @@
+// The kernel's tables (runtime/include/mha/kernel.h) and its entry points, as an object.
+#ifndef MHA_GENERATOR_EMIT_TABLES_H_
+#define MHA_GENERATOR_EMIT_TABLES_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "generator/ir/plan.h"
+#include "generator/pipeline/program.h"
+#include "generator/spec/spec.h"
+#include "schedules/machine.h"
+#include "schedules/schedule.h"
+
+namespace mha {
+
+// Everything that the tables say.
+struct KernelDescription {
+  const Spec& spec;
+  const Plan& plan;
+  const Program& program;
+  const Machine& machine;
+  const Schedule& schedule;
+  std::vector<int64_t> scratch_bytes;  // one a stage
+};
+
+// The symbol of a stage's argv wrapper, which Halide makes beside the stage's function.
+std::string stage_function_name(const std::string& kernel, const std::string& stage);
+std::string stage_wrapper_name(const std::string& kernel, const std::string& stage);
+
+// Defines NAME_kernel, NAME_run and NAME_workspace_size, and for op block NAME_weights_create and
+// NAME_weights_load. Throws InternalError when the program breaks a limit of the runtime.
+std::string kernel_object(const KernelDescription& kernel);
+
+}  // namespace mha
+
+#endif  // MHA_GENERATOR_EMIT_TABLES_H_

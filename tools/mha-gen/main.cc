@@ -1,0 +1,164 @@
+// mha-gen: YAML configs become libraries. All that is decided here is what to call and what to
+// print.
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "generator/emit/generate.h"
+#include "generator/ir/lower.h"
+#include "generator/spec/parse.h"
+#include "tools/common/cli.h"
+#include "tools/common/files.h"
+
+namespace mha {
+namespace {
+
+struct Options {
+  std::vector<std::string> configs, targets, emit;
+  int threads = 1;
+  std::string output = "generated";
+  std::string schedules;
+  bool check = false, explain = false;
+};
+
+// By this file a folder is known to be ours, and may be replaced.
+constexpr char kMarker[] = "manifest.json";
+
+// All configs, or everything that is wrong with any of them.
+std::vector<Spec> load(const std::vector<std::string>& configs) {
+  std::vector<Spec> specs;
+  std::string problems;
+  std::set<std::string> names;
+  for (const std::string& config : configs) {
+    ParseResult result = parse_spec_file(config);
+    if (result.spec && result.problems.empty()) result.problems = unsupported(*result.spec);
+    problems += format_diagnostics(result.problems, result.text);
+    if (!result.spec || !result.problems.empty()) continue;
+    if (!names.insert(result.spec->name).second) {
+      const Diagnostic twice{
+          result.spec->where("name"),
+          "name: another of the configs is called '" + result.spec->name + "' too",
+          "the name is the folder of a library and the prefix of its symbols"};
+      problems += format_diagnostics({twice}, result.text);
+      continue;
+    }
+    specs.push_back(*std::move(result.spec));
+  }
+  if (!problems.empty()) throw DiagnosedError(problems);
+  return specs;
+}
+
+// What parsing cannot see: the rules of the IR.
+void verify(const Spec& spec) {
+  const LowerResult lowered = lower(spec);
+  if (lowered.plan) return;
+  throw DiagnosedError(format_diagnostics(lowered.problems, parse_spec_file(spec.file).text));
+}
+
+std::string folder_of(const Options& options, const std::string& name) {
+  return options.output + "/" + name;
+}
+
+int run(const Options& options, Console& console) {
+  using nlohmann::ordered_json;
+  if (options.targets.size() > 1) {
+    throw UserError("--target: a library holds one variant in this version; give one target");
+  }
+  if (options.output.empty()) throw UserError("--output: the folder's name is empty");
+  const std::vector<Spec> specs = load(options.configs);
+
+  GenerateOptions generate_options;
+  if (!options.targets.empty()) generate_options.target = options.targets.front();
+  generate_options.threads = options.threads;
+  generate_options.schedules_dir = options.schedules;
+  generate_options.emit = {options.emit.begin(), options.emit.end()};
+  generate_options.explain_only = options.explain;
+  check_options(generate_options);
+
+  ordered_json report = ordered_json::array();
+  if (options.check) {
+    for (const Spec& spec : specs) {
+      verify(spec);
+      report.push_back({{"config", spec.file}, {"name", spec.name}, {"valid", true}});
+      if (!console.json()) console.print(spec.file + ": valid\n");
+    }
+    if (console.json()) console.print_json({{"configs", report}});
+    return kExitDone;
+  }
+
+  if (!options.explain) {
+    for (const Spec& spec : specs) check_output_directory(folder_of(options, spec.name), kMarker);
+  }
+  // Everything is made before anything is written.
+  std::vector<Generated> libraries;
+  for (const Spec& spec : specs) {
+    if (!options.explain) console.note("generating " + spec.name + " from " + spec.file);
+    libraries.push_back(generate(spec, generate_options));
+  }
+  for (const Generated& library : libraries) {
+    ordered_json entry = {{"name", library.name}};
+    if (options.explain) {
+      if (!console.json()) console.print(library.explanation);
+    } else {
+      const std::string folder = folder_of(options, library.name);
+      publish_directory(folder, kMarker, library.files);
+      if (!console.json() && !console.quiet()) {
+        console.print(folder + ": " + library.target + ", schedule: " + library.origin + "\n");
+      }
+      entry["folder"] = folder;
+      entry["files"] = ordered_json::array();
+      for (const auto& [name, bytes] : library.files) entry["files"].push_back(name);
+    }
+    entry["target"] = library.target;
+    entry["manifest"] = ordered_json::parse(library.manifest);
+    report.push_back(entry);
+  }
+  if (console.json()) console.print_json({{"libraries", report}});
+  return kExitDone;
+}
+
+}  // namespace
+}  // namespace mha
+
+int main(int argc, char** argv) {
+  mha::Options options;
+  return mha::run_main(
+      {"mha-gen", "Generates attention libraries from YAML configs."}, argc, argv,
+      [&](CLI::App& app) {
+        app.add_option("--config", options.configs, "A YAML file that describes one library")
+            ->required()
+            ->type_name("FILE...");
+        app.add_option(
+               "--target", options.targets,
+               "The machine to generate for: host, x86-64-v2, -v3, -v4, zen4, zen5, sapphirerapids "
+               "(default: `targets` of the config)")
+            ->allow_extra_args(false)
+            ->type_name("TARGET");
+        app.add_option("--threads", options.threads,
+                       "The thread count that the schedule should expect")
+            ->check(CLI::Range(1, 1024))
+            ->capture_default_str();
+        app.add_option("--output", options.output, "Libraries are written to DIR/NAME")
+            ->type_name("DIR")
+            ->capture_default_str();
+        app.add_option("--schedules", options.schedules,
+                       "A folder of tuned records (default: mha-records beside the config, then "
+                       "those that ship)")
+            ->type_name("DIR");
+        app.add_option("--emit", options.emit, "Further files: asm, llvm, mlir, stmt, stmt_html")
+            ->delimiter(',')
+            ->allow_extra_args(false)
+            ->type_name("KIND,...");
+        app.add_flag("--check", options.check, "Validate the configs only");
+        app.add_flag("--explain", options.explain,
+                     "Print what would be generated and why; write nothing");
+      },
+      [&](mha::Console& console) {
+        try {
+          return mha::run(options, console);
+        } catch (const mha::ConfigError& error) {
+          throw mha::DiagnosedError(error.what());
+        }
+      });
+}
