@@ -19,19 +19,27 @@ extern "C" {
 
 typedef enum mha_status {
   MHA_OK = 0,
-  MHA_INVALID_ARGUMENT = 1, /* a null pointer, a bad stride, a missing tensor, an unknown name */
-  MHA_OUT_OF_RANGE = 2, /* a length, index or offset outside what the kernel was generated for */
-  MHA_MISALIGNED =
-      3,           /* data not aligned to its element, workspace not to MHA_WORKSPACE_ALIGNMENT */
-  MHA_OVERLAP = 4, /* an output overlaps another argument */
+  /* A null pointer, a bad stride, a missing tensor, an unknown name. */
+  MHA_INVALID_ARGUMENT = 1,
+  /* A length, index or offset outside what the kernel was generated for. */
+  MHA_OUT_OF_RANGE = 2,
+  /* Data not aligned to its element, or a workspace not to MHA_WORKSPACE_ALIGNMENT. */
+  MHA_MISALIGNED = 3,
+  /* An output overlaps another argument or itself. */
+  MHA_OVERLAP = 4,
   MHA_WORKSPACE_TOO_SMALL = 5,
+  /* Memory or a thread that the system did not give. */
   MHA_OUT_OF_MEMORY = 6,
-  MHA_UNSUPPORTED_CPU = 7, /* this machine lacks what the kernel's target needs */
-  MHA_ABI_MISMATCH = 8,    /* kernel and runtime were built by different versions */
-  MHA_BAD_FILE =
-      9, /* a weights file that is cut short, inconsistent, of the wrong shape or dtype */
-  MHA_IO_ERROR = 10, /* the system could not open or read a file */
-  MHA_INTERNAL = 11  /* a bug of ours: please report it */
+  /* This machine lacks what the kernel's target needs. */
+  MHA_UNSUPPORTED_CPU = 7,
+  /* Kernel and runtime were built by different versions. */
+  MHA_ABI_MISMATCH = 8,
+  /* A weights file that is cut short, inconsistent, of the wrong shape or dtype. */
+  MHA_BAD_FILE = 9,
+  /* The system could not open or read a file. */
+  MHA_IO_ERROR = 10,
+  /* A bug of ours: please report it. */
+  MHA_INTERNAL = 11
 } mha_status;
 
 typedef enum mha_dtype {
@@ -43,8 +51,8 @@ typedef enum mha_dtype {
   MHA_U8 = 5,
   MHA_BOOL = 6,
   MHA_I8 = 7,
-  MHA_DTYPE_OTHER =
-      255 /* a type of the safetensors format that no kernel takes: F64, U16, F8_E4M3, ... */
+  /* A type of the safetensors format that no kernel takes: F64, U16, F8_E4M3, ... */
+  MHA_DTYPE_OTHER = 255
 } mha_dtype;
 
 typedef enum mha_memory { MHA_MEMORY_HOST = 0 } mha_memory;
@@ -63,7 +71,9 @@ enum { MHA_MAX_RANK = 5, MHA_WORKSPACE_ALIGNMENT = 64 };
 enum { MHA_STRIDED = 1 };
 
 /* A view of the caller's memory. `strides` counts elements, outermost axis first; the innermost
- * axis is always dense and has no entry. Element alignment suffices. data NULL: not given. */
+ * axis is always dense and has no entry. Strides may not be negative; an input may repeat itself by
+ * stride 0; the stride of an axis of one element is not looked at. Element alignment suffices. data
+ * NULL: not given. */
 typedef struct mha_tensor {
   void* data;
   int64_t strides[MHA_MAX_RANK - 1];
@@ -73,13 +83,16 @@ typedef struct mha_tensor {
 
 /* The head of every NAME_args; the tensors follow it. Zero a NAME_args before filling it. */
 typedef struct mha_call {
-  size_t size;                /* sizeof(NAME_args) */
-  int64_t batch;              /* 0: the spec's value, or its maximum where the spec gives a range */
-  int64_t query_length;       /* likewise */
-  int64_t key_length;         /* likewise; where Lk = Lq: 0 or query_length */
+  size_t size; /* sizeof(NAME_args) */
+  /* 0: the spec's value, or its maximum where the spec gives a range. Where Lk = Lq key_length is 0
+   * or query_length. */
+  int64_t batch;
+  int64_t query_length;
+  int64_t key_length;
   const mha_weights* weights; /* op block only */
-  void* workspace; /* at least NAME_workspace_size() bytes, MHA_WORKSPACE_ALIGNMENT-aligned; one a
-                      call in flight */
+  /* At least NAME_workspace_size() bytes, aligned to MHA_WORKSPACE_ALIGNMENT, for this call alone
+   * while it runs. What it holds before and after means nothing. */
+  void* workspace;
   size_t workspace_size;
 } mha_call;
 
@@ -91,8 +104,8 @@ const char* mha_last_message(void);
 const char* mha_version(void);
 
 /* --- contexts --- */
-/* Runs body(body_context, i) for every i in [0, count), on any threads, and returns when all are
- * done. At most `threads` (mha_context_options) of them may run at the same time. */
+/* Runs body(body_context, i) for every i in [0, count), on any threads in any order, and returns
+ * when all are done. count is at most `threads` of mha_context_options. */
 typedef void (*mha_parallel_for)(void* user, int32_t count,
                                  void (*body)(void* body_context, int32_t i), void* body_context);
 typedef void (*mha_log)(void* user, const char* message);

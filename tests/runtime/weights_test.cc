@@ -1,0 +1,442 @@
+// Weights: packing against a plain loop over the definition, and every way to give wrong ones.
+#include <HalideRuntime.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <random>
+
+#include "mha/kernel.h"
+#include "mha/mha.h"
+#include "tests/runtime/file_builder.h"
+
+namespace mha {
+namespace {
+
+// A kernel without tensors whose single stage copies out the packed arrays that it is given.
+//   w_q [6, 4] and w_k [4, 4]: three and two heads of 2 rows, padded to 3; columns in pairs, padded
+//   to 4 b_q [6]
+struct WeightsArgs {
+  mha_call call;
+};
+
+std::vector<std::vector<float>> seen;
+
+int look(void** argv) {
+  seen.clear();
+  for (int i = 1; i <= 2; ++i) {
+    const halide_buffer_t* buffer = static_cast<halide_buffer_t*>(argv[i]);
+    int64_t count = 1;
+    for (int d = 0; d < buffer->dimensions; ++d) {
+      EXPECT_EQ(buffer->dim[d].stride, count);
+      count *= buffer->dim[d].extent;
+    }
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(buffer->host) % 64, 0u);
+    const float* data = reinterpret_cast<const float*>(buffer->host);
+    seen.emplace_back(data, data + count);
+  }
+  return 0;
+}
+
+class Weights : public testing::Test {
+ protected:
+  static constexpr int64_t kQ = 6, kK = 4, kPadded = 8, kPanel = 4, kRows = 16;
+
+  Weights() {
+    parts[0] = {0, 0, 0, 3, 2, 3, 0.3};  // rows 0-1, 3-4, 6-7
+    parts[1] = {1, 0, 9, 2, 2, 3, 1.0};  // rows 9-10, 12-13
+    bias_parts[0] = {2, 0, 0, 3, 2, 3, 0.3};
+    packs[0] = {0, kPanel, kRows, kPadded, 2, 2, 4, parts, 2};
+    packs[1] = {1, 1, kRows, 1, 1, 1, 1, bias_parts, 1};
+    infos[0] = {"w_q", "layer.{layer}.q/{layer}", 2, 0, {kQ, 4}};
+    infos[1] = {"w_k", nullptr, 2, 0, {kK, 4}};
+    infos[2] = {"b_q", "bias", 1, 0, {kQ, 0}};
+    operands[0] = {MHA_OPERAND_PACK, 0, {}};
+    operands[1] = {MHA_OPERAND_PACK, 1, {}};
+    stage.name = "look";
+    stage.run = look;
+    stage.operands = operands;
+    stage.operand_count = 2;
+    stage.batch_axis = -1;
+    kernel.abi = MHA_KERNEL_ABI;
+    kernel.struct_size = sizeof kernel;
+    kernel.info = {"toy", "{}", "any", "", "default", "tests"};
+    kernel.args_size = sizeof(WeightsArgs);
+    kernel.key_lengths_tensor = kernel.query_offset_tensor = -1;
+    kernel.batch = kernel.query_length = kernel.key_length = {1, 1};
+    kernel.weights = infos;
+    kernel.weight_count = 3;
+    kernel.packs = packs;
+    kernel.pack_count = 2;
+    kernel.stages = &stage;
+    kernel.stage_count = 1;
+    std::mt19937 random(7);
+    std::normal_distribution<float> normal;
+    for (auto* values : {&q, &k, &b}) {
+      values->resize(values == &q ? kQ * 4 : values == &k ? kK * 4 : kQ);
+      for (float& value : *values) value = normal(random);
+    }
+    arrays = {array("w_q", q, {kQ, 4}), array("w_k", k, {kK, 4}), array("b_q", b, {kQ})};
+  }
+
+  static mha_weight_array array(const char* name, const std::vector<float>& values,
+                                std::vector<int64_t> shape) {
+    mha_weight_array result = {
+        name, values.data(), MHA_F32, static_cast<int32_t>(shape.size()), {}};
+    std::copy(shape.begin(), shape.end(), result.shape);
+    return result;
+  }
+
+  // The definition in kernel.h, read the other way round: every element of every weight to its
+  // place.
+  std::vector<float> plain_matrix() const {
+    std::vector<float> packed(kRows * kPadded, 0.0f);
+    const std::vector<float>* sources[2] = {&q, &k};
+    for (const mha_pack_part& part : parts) {
+      for (int64_t g = 0; g < part.row_groups; ++g) {
+        for (int64_t i = 0; i < part.row_width; ++i) {
+          for (int64_t cg = 0; cg < 2; ++cg) {
+            for (int64_t ci = 0; ci < 2; ++ci) {
+              const int64_t row = part.first_row + g * part.row_padded + i, column = cg * 4 + ci;
+              const double value =
+                  (*sources[part.weight])[(g * part.row_width + i) * 4 + cg * 2 + ci];
+              packed[(row / kPanel * kPadded + column) * kPanel + row % kPanel] =
+                  static_cast<float>(value * part.scale);
+            }
+          }
+        }
+      }
+    }
+    return packed;
+  }
+
+  mha_status create(mha_weights** weights) {
+    return mha_weights_create(&kernel, arrays.data(), arrays.size(), weights);
+  }
+  void expect_refused(mha_status status, std::vector<const char*> words) {
+    mha_weights* weights = reinterpret_cast<mha_weights*>(1);
+    EXPECT_EQ(create(&weights), status);
+    EXPECT_EQ(weights, nullptr);
+    for (const char* word : words)
+      EXPECT_NE(strstr(mha_last_message(), word), nullptr) << mha_last_message();
+  }
+  // Packs, runs, and leaves what the stage saw in `seen`.
+  void look_at(const mha_weights* weights) {
+    mha_context_options options = {};
+    options.size = sizeof options;
+    options.threads = 1;
+    mha_context* context = nullptr;
+    ASSERT_EQ(mha_context_create(&options, &context), MHA_OK);
+    WeightsArgs args = {};
+    args.call.size = sizeof args;
+    args.call.weights = weights;
+    alignas(64) uint8_t workspace[1024];
+    args.call.workspace = workspace;
+    args.call.workspace_size = sizeof workspace;
+    EXPECT_EQ(mha_run(&kernel, context, &args), MHA_OK) << mha_last_message();
+    mha_context_destroy(context);
+  }
+
+  std::vector<float> q, k, b;
+  std::vector<mha_weight_array> arrays;
+  mha_pack_part parts[2];
+  mha_pack_part bias_parts[1];
+  mha_pack_info packs[2];
+  mha_weight_info infos[3];
+  mha_operand operands[2];
+  mha_stage stage = {};
+  mha_kernel kernel = {};
+};
+
+TEST_F(Weights, PackAsDefined) {
+  mha_weights* weights = nullptr;
+  ASSERT_EQ(create(&weights), MHA_OK) << mha_last_message();
+  look_at(weights);
+  ASSERT_EQ(seen.size(), 2u);
+  EXPECT_EQ(seen[0], plain_matrix());
+  std::vector<float> bias(kRows, 0.0f);
+  for (int64_t r = 0; r < kQ; ++r) bias[r / 2 * 3 + r % 2] = static_cast<float>(0.3 * double{b[r]});
+  EXPECT_EQ(seen[1], bias);
+  mha_weights_destroy(weights);
+  mha_weights_destroy(nullptr);
+}
+
+TEST_F(Weights, OrderOfTheArraysIsFree) {
+  std::swap(arrays[0], arrays[2]);
+  mha_weights* weights = nullptr;
+  ASSERT_EQ(create(&weights), MHA_OK);
+  look_at(weights);
+  EXPECT_EQ(seen[0], plain_matrix());
+  mha_weights_destroy(weights);
+}
+
+TEST_F(Weights, ScaleOfOneKeepsTheBits) {
+  const uint32_t patterns[] = {0x80000000u, 0x7FA00001u, 0xFFC12345u, 0x00000001u, 0x7F800000u};
+  memcpy(k.data(), patterns, sizeof patterns);
+  mha_weights* weights = nullptr;
+  ASSERT_EQ(create(&weights), MHA_OK);
+  look_at(weights);
+  for (int i = 0; i < 4; ++i) {
+    const int64_t column = i / 2 * 4 + i % 2;
+    uint32_t bits;
+    memcpy(&bits, &seen[0][(9 / kPanel * kPadded + column) * kPanel + 9 % kPanel], 4);
+    EXPECT_EQ(bits, patterns[i]);
+  }
+  mha_weights_destroy(weights);
+}
+
+TEST_F(Weights, ScaleIsRoundedOnce) {
+  // A number for which a product in float would be another one.
+  float number = 1;
+  while (0.3f * number == static_cast<float>(0.3 * double{number})) ++number;
+  q.assign(q.size(), number);
+  mha_weights* weights = nullptr;
+  ASSERT_EQ(create(&weights), MHA_OK);
+  look_at(weights);
+  EXPECT_EQ(seen[0][0], static_cast<float>(0.3 * double{number}));
+  q.assign(q.size(), -0.0f);
+  mha_weights_destroy(weights);
+  ASSERT_EQ(create(&weights), MHA_OK);
+  look_at(weights);
+  EXPECT_TRUE(std::signbit(seen[0][0]));
+  mha_weights_destroy(weights);
+}
+
+// The value of an IEEE half, from the formula.
+float half_value(uint16_t half) {
+  const int sign = half >> 15, exponent = (half >> 10) & 31, fraction = half & 1023;
+  const float magnitude = exponent == 31 ? (fraction ? std::numeric_limits<float>::quiet_NaN()
+                                                     : std::numeric_limits<float>::infinity())
+                          : exponent == 0
+                              ? std::ldexp(static_cast<float>(fraction), -24)
+                              : std::ldexp(static_cast<float>(1024 + fraction), exponent - 25);
+  return sign ? -magnitude : magnitude;
+}
+
+TEST_F(Weights, EveryHalfAndEveryBfloat) {
+  for (const mha_dtype dtype : {MHA_F16, MHA_BF16}) {
+    for (uint32_t first = 0; first < 0x10000; first += 4 * 4) {
+      uint16_t bits[kK * 4];
+      for (uint32_t i = 0; i < 16; ++i) bits[i] = static_cast<uint16_t>(first + i);
+      arrays[1].data = bits;
+      arrays[1].dtype = dtype;
+      mha_weights* weights = nullptr;
+      ASSERT_EQ(create(&weights), MHA_OK);
+      look_at(weights);
+      for (uint32_t i = 0; i < 16; ++i) {
+        const int64_t row = 9 + i / 4 / 2 * 3 + i / 4 % 2, column = i % 4 / 2 * 4 + i % 2;
+        const float got = seen[0][(row / kPanel * kPadded + column) * kPanel + row % kPanel];
+        float want;
+        const uint32_t wide = static_cast<uint32_t>(bits[i]) << 16;
+        memcpy(&want, &wide, 4);
+        if (dtype == MHA_F16) want = half_value(bits[i]);
+        if (std::isnan(want)) {
+          EXPECT_TRUE(std::isnan(got)) << bits[i];
+        } else {
+          EXPECT_EQ(got, want) << bits[i];
+          EXPECT_EQ(std::signbit(got), std::signbit(want)) << bits[i];
+        }
+      }
+      mha_weights_destroy(weights);
+    }
+  }
+}
+
+TEST_F(Weights, SourcesNeedNoAlignment) {
+  std::vector<char> bytes(q.size() * 4 + 1);
+  memcpy(bytes.data() + 1, q.data(), q.size() * 4);
+  arrays[0].data = bytes.data() + 1;
+  mha_weights* weights = nullptr;
+  ASSERT_EQ(create(&weights), MHA_OK);
+  look_at(weights);
+  EXPECT_EQ(seen[0], plain_matrix());
+  mha_weights_destroy(weights);
+}
+
+TEST_F(Weights, WrongOnesAreNamed) {
+  const std::vector<mha_weight_array> good = arrays;
+  arrays[0].shape[1] = 5;
+  expect_refused(MHA_INVALID_ARGUMENT, {"'w_q'", "[6, 5]", "[6, 4]"});
+  arrays = good;
+  arrays[0].rank = 3;
+  arrays[0].shape[2] = 1;
+  expect_refused(MHA_INVALID_ARGUMENT, {"'w_q'", "[6, 4, 1]"});
+  arrays[0].rank = 1 << 30;
+  expect_refused(MHA_INVALID_ARGUMENT, {"'w_q'", "rank"});
+  arrays[0].rank = -1;
+  expect_refused(MHA_INVALID_ARGUMENT, {"'w_q'"});
+  arrays = good;
+  arrays[2].dtype = MHA_I32;
+  expect_refused(MHA_INVALID_ARGUMENT, {"'b_q'", "I32"});
+  arrays = good;
+  arrays[1].data = nullptr;
+  expect_refused(MHA_INVALID_ARGUMENT, {"'w_k'", "NULL"});
+  arrays = good;
+  arrays[1].name = "w_x";
+  expect_refused(MHA_INVALID_ARGUMENT, {"'w_x'", "w_q, w_k, b_q"});
+  arrays[1].name = nullptr;
+  expect_refused(MHA_INVALID_ARGUMENT, {"arrays[1]"});
+  arrays = good;
+  arrays[1] = arrays[0];
+  expect_refused(MHA_INVALID_ARGUMENT, {"'w_q'", "twice"});
+  arrays = good;
+  arrays.pop_back();
+  expect_refused(MHA_INVALID_ARGUMENT, {"'b_q'", "missing"});
+  arrays = good;
+  arrays.push_back(array("b_q", b, {kQ}));
+  expect_refused(MHA_INVALID_ARGUMENT, {"'b_q'", "twice"});
+  arrays = good;
+  kernel.cpu_features = uint64_t{1} << 50;
+  expect_refused(MHA_UNSUPPORTED_CPU, {"toy"});
+  EXPECT_EQ(mha_weights_create(&kernel, nullptr, 3, nullptr), MHA_INVALID_ARGUMENT);
+}
+
+TEST_F(Weights, TablesThatMakeNoSense) {
+  const auto expect_internal = [&](const char* what) {
+    mha_weights* weights = nullptr;
+    EXPECT_EQ(create(&weights), MHA_INTERNAL) << what;
+  };
+  parts[0].row_groups = 4;
+  expect_internal("more rows than the weight has");
+  parts[0].row_groups = 3;
+  parts[0].weight = 3;
+  expect_internal("a weight that is not there");
+  parts[0].weight = 2;
+  expect_internal("a vector in a matrix");
+  parts[0].weight = 0;
+  packs[0].col_groups = 3;
+  expect_internal("more columns than the weight has");
+  packs[0].col_groups = 2;
+  packs[0].panel = 5;
+  expect_internal("rows that are no multiple of the panel");
+  packs[0].panel = kPanel;
+  packs[0].columns = int64_t{1} << 40;
+  expect_internal("2^31 elements or more");
+}
+
+TEST_F(Weights, BelongToTheirKernel) {
+  mha_weights* weights = nullptr;
+  ASSERT_EQ(create(&weights), MHA_OK);
+  mha_kernel other = kernel;
+  mha_context_options options = {};
+  options.size = sizeof options;
+  options.threads = 1;
+  mha_context* context = nullptr;
+  ASSERT_EQ(mha_context_create(&options, &context), MHA_OK);
+  WeightsArgs args = {};
+  args.call.size = sizeof args;
+  alignas(64) uint8_t workspace[1024];
+  args.call.workspace = workspace;
+  args.call.workspace_size = sizeof workspace;
+  EXPECT_EQ(mha_run(&kernel, context, &args), MHA_INVALID_ARGUMENT);
+  EXPECT_NE(strstr(mha_last_message(), "weights is NULL"), nullptr) << mha_last_message();
+  args.call.weights = weights;
+  EXPECT_EQ(mha_run(&other, context, &args), MHA_INVALID_ARGUMENT);
+  EXPECT_NE(strstr(mha_last_message(), "another kernel"), nullptr) << mha_last_message();
+  mha_context_destroy(context);
+  mha_weights_destroy(weights);
+}
+
+// --- from files ---
+class WeightFiles : public Weights {
+ protected:
+  void expect_load_refused(const std::string& path, int32_t layer, mha_status status,
+                           std::vector<std::string> words) {
+    mha_weights* weights = reinterpret_cast<mha_weights*>(1);
+    EXPECT_EQ(mha_weights_load(&kernel, path.c_str(), layer, &weights), status)
+        << mha_last_message();
+    EXPECT_EQ(weights, nullptr);
+    for (const std::string& word : words) {
+      EXPECT_NE(std::string(mha_last_message()).find(word), std::string::npos)
+          << mha_last_message();
+    }
+  }
+  void expect_loads(const std::string& path, int32_t layer) {
+    mha_weights* weights = nullptr;
+    ASSERT_EQ(mha_weights_load(&kernel, path.c_str(), layer, &weights), MHA_OK)
+        << mha_last_message();
+    look_at(weights);
+    EXPECT_EQ(seen[0], plain_matrix());
+    mha_weights_destroy(weights);
+  }
+  FileBuilder whole() const {
+    FileBuilder builder;
+    builder.add("other", "F64", {1}, std::string(8, 'x'));
+    builder.add("layer.3.q/3", "F32", {kQ, 4}, q)
+        .add("w_k", "F32", {kK, 4}, k)
+        .add("bias", "F32", {kQ}, b);
+    return builder;
+  }
+  TestFolder folder;
+};
+
+TEST_F(WeightFiles, OneFile) { expect_loads(folder.write("model", whole().bytes()), 3); }
+
+TEST_F(WeightFiles, WrongOnesAreNamed) {
+  const std::string path = folder.write("model", whole().bytes());
+  expect_load_refused(path, 4, MHA_BAD_FILE, {path, "'layer.4.q/4'", "'w_q'"});
+  expect_load_refused(path, -1, MHA_INVALID_ARGUMENT, {"layer is -1", "'w_q'"});
+  expect_load_refused(folder.path("absent"), 3, MHA_IO_ERROR, {folder.path("absent")});
+  EXPECT_EQ(mha_weights_load(&kernel, nullptr, 3, nullptr), MHA_INVALID_ARGUMENT);
+  FileBuilder shape;
+  shape.add("layer.3.q/3", "F32", {4, kQ}, q)
+      .add("w_k", "F32", {kK, 4}, k)
+      .add("bias", "F32", {kQ}, b);
+  expect_load_refused(folder.write("shape", shape.bytes()), 3, MHA_BAD_FILE,
+                      {"shape", "'layer.3.q/3'", "'w_q'", "[4, 6]", "[6, 4]"});
+  FileBuilder rank;
+  rank.add("layer.3.q/3", "F32", {kQ, 4, 1, 1, 1, 1, 1}, q)
+      .add("w_k", "F32", {kK, 4}, k)
+      .add("bias", "F32", {kQ}, b);
+  expect_load_refused(folder.write("rank", rank.bytes()), 3, MHA_BAD_FILE,
+                      {"'w_q'", "[6, 4, 1, 1, 1"});
+  FileBuilder dtype;
+  dtype.add("layer.3.q/3", "F32", {kQ, 4}, q)
+      .add("w_k", "I32", {kK, 4}, k)
+      .add("bias", "F32", {kQ}, b);
+  expect_load_refused(folder.write("dtype", dtype.bytes()), 3, MHA_BAD_FILE, {"'w_k'", "I32"});
+  const std::string bytes = whole().bytes();
+  expect_load_refused(folder.write("cut", bytes.substr(0, bytes.size() - 5)), 3, MHA_BAD_FILE,
+                      {"cut", "cut short"});
+  expect_load_refused(folder.write("empty", ""), 3, MHA_BAD_FILE, {"empty"});
+}
+
+TEST_F(WeightFiles, LongNamesAreRefused) {
+  const std::string name(600, 'n');
+  infos[0].source_name = name.c_str();
+  expect_load_refused(folder.write("model", whole().bytes()), 3, MHA_INVALID_ARGUMENT,
+                      {"'w_q'", "too long"});
+}
+
+TEST_F(WeightFiles, Shards) {
+  FileBuilder first, second;
+  first.add("layer.3.q/3", "F32", {kQ, 4}, q).add("bias", "F32", {kQ}, b);
+  second.add("w_k", "F32", {kK, 4}, k);
+  folder.write("one.safetensors", first.bytes());
+  folder.write("two.safetensors", second.bytes());
+  const auto index = [](const std::string& shard_of_k) {
+    return R"({"metadata": {"total_size": 1, "x": [null]}, "weight_map": {"layer.3.q/3": "one.safetensors",
+             "bias": "one.safetensors", "w_k": )" +
+           shard_of_k + R"(, "unused": "absent.safetensors"}})";
+  };
+  expect_loads(folder.write("index.json", index("\"two.safetensors\"")), 3);
+  expect_load_refused(folder.write("a", index("\"absent.safetensors\"")), 3, MHA_IO_ERROR,
+                      {"absent.safetensors"});
+  expect_load_refused(folder.write("b", index("\"one.safetensors\"")), 3, MHA_BAD_FILE,
+                      {"one.safetensors", "'w_k'"});
+  for (const char* outside : {"\"../two.safetensors\"", "\"/etc/passwd\"", "\"\"", "\"sub/two\""}) {
+    expect_load_refused(folder.write("c", index(outside)), 3, MHA_BAD_FILE, {"no file beside it"});
+  }
+  expect_load_refused(folder.write("d", index("7")), 3, MHA_BAD_FILE, {"not valid JSON"});
+  expect_load_refused(folder.write("e", index("\"two.safetensors\"") + "x"), 3, MHA_BAD_FILE,
+                      {"not valid JSON"});
+  expect_load_refused(folder.write("f", "{\"a\": 1}    "), 3, MHA_BAD_FILE, {"no weight_map"});
+  expect_load_refused(folder.write("g", R"({"weight_map": {}})"), 3, MHA_BAD_FILE,
+                      {"no tensor", "'w_q'"});
+  expect_load_refused(folder.write("h", R"({"weight_map": {"w_k": "a", "w_k": "b"}})"), 3,
+                      MHA_BAD_FILE, {"twice"});
+}
+
+}  // namespace
+}  // namespace mha
