@@ -30,7 +30,11 @@ void check_status(const RuntimeApi& api, mha_status status) {
 
 KernelLibrary::KernelLibrary(const std::string& shared_object, const std::string& name) {
   handle_ = dlopen(shared_object.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (handle_ == nullptr) throw SystemError(std::string("cannot load the kernel: ") + dlerror());
+  if (handle_ == nullptr) {
+    throw SystemError(
+        std::string("cannot load the kernel (delete its folder to have it made again): ") +
+        dlerror());
+  }
   auto find = [&](auto& function, const char* symbol) {
     void* address = dlsym(handle_, symbol);
     if (address == nullptr) {

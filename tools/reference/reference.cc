@@ -329,9 +329,14 @@ class Computation {
         const T bias_value = bias[static_cast<size_t>(c)];
         y->values[at] = dot(concat.data(), w_row, n) + bias_value;
         if constexpr (kBounds) {
+          double squares = 0;
+          for (int64_t d = 0; d < n; ++d) {
+            const double part = error[static_cast<size_t>(d)] * w_row[d];
+            squares += part * part;
+          }
           bound->values[at] =
               sum_error(n) * (dot_abs(concat.data(), w_row, n) + std::abs(bias_value)) +
-              dot_abs(error.data(), w_row, n);
+              std::sqrt(squares);
         }
       }
     });
