@@ -153,6 +153,30 @@ mha.kernel @first_query batch <1, 1> queries <1, 1> keys <9, 9> {
 
 // -----
 
+// Where there is only one key, every query at or after the start sees it.
+// CHECK-LABEL: @only_key
+// CHECK: mha.attention {{.*}} {scale = 1.250000e-01 : f64}
+mha.kernel @only_key batch <1, 1> queries <9, 9> keys <1, 1> {
+  %q = mha.input "query" : tensor<1x9x4x8xf32>
+  %k = mha.input "key" : tensor<1x1x4x8xf32>
+  %o = mha.attention %q, %k, %k {scale = 0.125, causal} : tensor<1x9x4x8xf32>, tensor<1x1x4x8xf32>, tensor<1x1x4x8xf32> -> tensor<1x9x4x8xf32>
+  mha.return %o as ["output"] : tensor<1x9x4x8xf32>
+}
+
+// -----
+
+// At the end, all but the last of those queries stand before it.
+// CHECK-LABEL: @only_key_at_the_end
+// CHECK: mha.attention {{.*}} {causal, offset = #mha.offset<end>, scale
+mha.kernel @only_key_at_the_end batch <1, 1> queries <9, 9> keys <1, 1> {
+  %q = mha.input "query" : tensor<1x9x4x8xf32>
+  %k = mha.input "key" : tensor<1x1x4x8xf32>
+  %o = mha.attention %q, %k, %k {scale = 0.125, causal, offset = #mha.offset<end>} : tensor<1x9x4x8xf32>, tensor<1x1x4x8xf32>, tensor<1x1x4x8xf32> -> tensor<1x9x4x8xf32>
+  mha.return %o as ["output"] : tensor<1x9x4x8xf32>
+}
+
+// -----
+
 // Two queries at the end: the first does not see the last key.
 // CHECK-LABEL: @two_queries
 // CHECK: mha.attention {{.*}} {causal, offset = #mha.offset<end>, scale
