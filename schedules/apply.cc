@@ -79,14 +79,28 @@ void schedule_scores(Stage& stage, const LoopLevel& level, const StageSchedule& 
   const int key_tile = static_cast<int>(params.get("key_tile"));
   const int lanes = static_cast<int>(params.get("query_vectors")) * vector;
   Var x_outer("x_outer"), x_inner("x_inner"), y_outer("y_outer"), y_inner("y_inner");
-  scores.compute_at(level)
-      .split(x, x_outer, x_inner, key_tile, kRoundUp)
-      .split(y, y_outer, y_inner, lanes, kRoundUp)
-      .reorder(y_inner, x_inner, x_outer, y_outer)
-      .vectorize(y_inner, vector, kRoundUp)
-      .unroll(y_inner)
-      .unroll(x_inner);
-  register_tile(product, LoopLevel(scores, x_outer), y, x, stage.domains.at("rd"), vector,
+  scores.compute_at(level);
+  LoopLevel tile;
+  if (scores.has_update_definition()) {
+    RVar rs = stage.domains.at("rs").x, rs_outer("rs_outer"), rs_inner("rs_inner");
+    scores.update()
+        .split(rs, rs_outer, rs_inner, key_tile)
+        .split(y, y_outer, y_inner, lanes)
+        .reorder(y_inner, rs_inner, rs_outer, y_outer)
+        .vectorize(y_inner, vector)
+        .unroll(y_inner)
+        .unroll(rs_inner);
+    tile = LoopLevel(scores, rs_outer);
+  } else {
+    scores.split(x, x_outer, x_inner, key_tile, kRoundUp)
+        .split(y, y_outer, y_inner, lanes, kRoundUp)
+        .reorder(y_inner, x_inner, x_outer, y_outer)
+        .vectorize(y_inner, vector, kRoundUp)
+        .unroll(y_inner)
+        .unroll(x_inner);
+    tile = LoopLevel(scores, x_outer);
+  }
+  register_tile(product, tile, y, x, stage.domains.at("rd"), vector,
                 static_cast<int>(params.get("width_unroll")));
 }
 
@@ -115,7 +129,7 @@ void schedule_attention(Stage& stage, const Plan& plan, const StageSchedule& par
       .vectorize(d_inner, vector, kRoundUp)
       .unroll(d_inner)
       .unroll(y_inner);
-  register_tile(value_product, LoopLevel(partial, y_outer), d, y, rx, vector,
+  register_tile(value_product, LoopLevel(partial, y_outer), d, y, stage.domains.at("rv"), vector,
                 static_cast<int>(params.get("key_unroll")));
 
   LoopLevel block = LoopLevel::root();
@@ -132,7 +146,8 @@ void schedule_attention(Stage& stage, const Plan& plan, const StageSchedule& par
   block_max.compute_at(block).vectorize(y, vector, kRoundUp);
   block_max.update().reorder(y, rx.x).vectorize(y, vector, kRoundUp).unroll(y).unroll(rx.x, 2);
   shift.compute_at(block).vectorize(y, vector, kRoundUp);
-  probabilities.compute_at(block).vectorize(y, vector, kRoundUp).unroll(y);
+  probabilities.compute_at(block);
+  probabilities.update().reorder(y, stage.domains.at("rp").x).vectorize(y, vector).unroll(y);
   block_sum.compute_at(block).vectorize(y, vector, kRoundUp);
   block_sum.update().reorder(y, rx.x).vectorize(y, vector, kRoundUp).unroll(y).unroll(rx.x, 2);
 
@@ -198,16 +213,20 @@ void schedule_projection(Stage& stage, const StageSchedule& params, const Machin
   Func output = find(stage, "output"), tile = find(stage, "tile"), product = find(stage, "product");
   Var column = output.args()[0], t_outer("t_outer"), t_inner("t_inner"), c_outer("c_outer"),
       c_inner("c_inner");
-  const TailStrategy tail = exact ? TailStrategy::Auto : TailStrategy::GuardWithIf;
+  const TailStrategy tail = exact ? kRoundUp : TailStrategy::GuardWithIf;
   output.split(column, c_outer, c_inner, panel, tail)
       .split(t, t_outer, t_inner, row_tile, tail)
       .reorder(c_inner, t_inner, t_outer, c_outer)
       .vectorize(c_inner, vector, tail);
+  // One whole tile at a time, which the divisions in output's definition hide where the tile is no
+  // power of two.
+  product.bound(i, 0, panel).bound(j, 0, row_tile).bound_extent(Var("rows"), 1);
   LoopLevel level(output, t_outer);
   if (exact) {
     output.unroll(c_inner).unroll(t_inner);
   } else {
     // Whole tiles are computed, and only what exists is stored.
+    tile.bound(i, 0, panel).bound(j, 0, row_tile).bound_extent(Var("rows"), 1);
     tile.compute_at(level).vectorize(i, vector, kRoundUp).unroll(i).unroll(j);
     level = LoopLevel(tile, Var::outermost());
     tile.store_in(MemoryType::Stack);

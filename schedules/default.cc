@@ -59,13 +59,20 @@ StageSchedule attention_default(const Plan& plan, const Machine& machine) {
   if (queries <= 2 * lanes) query_block = 2 * lanes;
   if (queries <= lanes) query_block = lanes, query_vectors = 1;
   const int value_vectors = tile_vectors(padded_width(a.d_value, lanes) / lanes);
-  // A block of scores and of probabilities should stay in L1 beside the tiles.
-  const int key_block = 128;
+  // Blocks of scores and probabilities that stay in L1 beside the tiles; of longer sequences larger
+  // ones, so that the partial results of a query block stay in L2 until they are merged.
+  const int key_block = keys <= 2048 ? 128 : 512;
   const int key_tile = tile_rows(machine, "attention", "key_tile", query_vectors, keys);
   const int value_rows = largest_at_most(
       {1, 2, 4, 8, 16}, tile_rows(machine, "attention", "value_rows", value_vectors, query_block));
-  // Vector loads need V's rows padded; strides that are powers of two alias in L1.
+  // Vector loads need V's rows padded. Rows that lie a multiple of 4 KiB apart share a few sets of
+  // L1, and rows of long sequences are better read from as few pages as they need.
   const bool block = plan.op == Op::kBlock;
+  const bool interleaved = plan.layout == Layout::kBshd && a.kv_heads > 1;
+  const bool aliased = interleaved && a.kv_heads * a.d_value * 4 % 4096 == 0;
+  const bool long_keys = !block && interleaved && queries >= 128 && keys > 4096;
+  const bool pack_values =
+      !block && (a.d_value % lanes != 0 || (aliased && queries >= 128 && keys >= 256) || long_keys);
   return {"attention",
           {{"query_block", query_block},
            {"key_block", key_block},
@@ -75,8 +82,8 @@ StageSchedule attention_default(const Plan& plan, const Machine& machine) {
            {"value_vectors", value_vectors},
            {"width_unroll", 4},
            {"key_unroll", 2},
-           {"pack_keys", 0},
-           {"pack_values", !block && a.d_value % lanes != 0 ? 1 : 0}}};
+           {"pack_keys", long_keys ? 1 : 0},
+           {"pack_values", pack_values ? 1 : 0}}};
 }
 
 StageSchedule projection_default(const std::string& stage, int64_t width, int64_t rows, bool fixed,

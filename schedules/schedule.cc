@@ -40,6 +40,7 @@ Blocking blocking_of(const Schedule& schedule, const Machine& machine) {
       a.query_block = static_cast<int>(stage.get("query_block"));
       a.key_block = static_cast<int>(stage.get("key_block"));
       a.key_tile = static_cast<int>(stage.get("key_tile"));
+      a.value_rows = static_cast<int>(stage.get("value_rows"));
       a.pack_keys = stage.get("pack_keys") != 0;
       a.pack_values = stage.get("pack_values") != 0;
     } else {

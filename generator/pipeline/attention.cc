@@ -84,6 +84,11 @@ struct Scores {
     return select(row < key_length, likely(row), key_length - 1);
   }
 
+  // Keys from here on are hidden from every query of the block before `query_end`.
+  Expr tile_key_end(const Expr& query_end) const {
+    return causal_ ? min(keys, first_query_ + query_end + offset) : keys;
+  }
+
   // s where query y sees key x of block c, else -inf. A hidden NaN or Inf ends here.
   Expr visible_or_hidden(Expr score) const {
     if (!masked) return score;
@@ -132,11 +137,20 @@ Stage build_attention(const Plan& plan, const Blocking& blocking, const Attentio
   Scores s(plan, blocking.attention, scalars, in.q);
   Var d = s.d, y = s.y, x = s.x, c = s.c, t = s.t, h = s.h, b = s.b;
 
-  // Reductions over the width, over the keys of a block up to the last that any query of the task
-  // sees, over blocks.
-  RDom rd(0, d_head, "rd"), rx(0, key_block, "rx");
+  // Reductions over the width; over the keys of a block up to the last that any query of the task
+  // sees (rx), in whole tiles (rs); up to the last that any query of a register tile sees (rv);
+  // over blocks. The domains of a block are trimmed where they are walked, as updates: Halide would
+  // compute a pure Func over the whole block.
+  const int key_tile = blocking.attention.key_tile, value_rows = blocking.attention.value_rows;
+  RDom rd(0, d_head, "rd"), rx(0, key_block, "rx"), rs(0, key_block, "rs"), rp(0, key_block, "rp"),
+      rv(0, key_block, "rv");
   const bool whole_blocks = !s.masked && key_range.max % key_block == 0;
-  if (!whole_blocks) rx.where(c * key_block + rx < s.key_end);
+  if (!whole_blocks) {
+    rs.where(c * key_block + rs / key_tile * key_tile < s.key_end);
+    rx.where(c * key_block + rx < s.key_end);
+    rp.where(c * key_block + rp < s.key_end);
+    rv.where(c * key_block + rv < s.tile_key_end(y / value_rows * value_rows + value_rows));
+  }
   RDom rc(0, (s.key_end + key_block - 1) / key_block, "rc");
 
   Expr kv_k = Scores::kv_head(plan, s.head, in.k), kv_v = Scores::kv_head(plan, s.head, in.v);
@@ -146,7 +160,8 @@ Stage build_attention(const Plan& plan, const Blocking& blocking, const Attentio
   product(y, x, c) = 0.0f;
   product(y, x, c) +=
       s.queries(y, rd) * in.k.input(rd, s.key_row(c, x, in.k.padded_rows), kv_k, s.sequence);
-  scores(y, x, c) = product(y, x, c);
+  scores(y, x, c) = Halide::undef<float>();
+  scores(y, rs, c) = product(y, rs, c);
   masked(y, x, c) = s.visible_or_hidden(scores(y, x, c));
 
   // m[y] = max_x S, P^T[x][y] = exp2(S - m), l[y] = sum_x P
@@ -155,7 +170,8 @@ Stage build_attention(const Plan& plan, const Blocking& blocking, const Attentio
   block_max(y, c) = -kInfinity;
   block_max(y, c) = max(block_max(y, c), masked(y, rx, c));
   shift(y, c) = max(block_max(y, c), kLowest);
-  probabilities(y, x, c) = exp2_nonpositive(masked(y, x, c) - shift(y, c));
+  probabilities(y, x, c) = Halide::undef<float>();
+  probabilities(y, rp, c) = exp2_nonpositive(masked(y, rp, c) - shift(y, c));
   block_sum(y, c) = 0.0f;
   block_sum(y, c) += probabilities(y, rx, c);
 
@@ -163,7 +179,7 @@ Stage build_attention(const Plan& plan, const Blocking& blocking, const Attentio
   Func value_product("value_product"), partial("partial"), statistics("statistics");
   value_product(d, y, c) = 0.0f;
   value_product(d, y, c) +=
-      probabilities(y, rx, c) * in.v.input(d, c * key_block + rx, kv_v, s.sequence);
+      probabilities(y, rv, c) * in.v.input(d, c * key_block + rv, kv_v, s.sequence);
   partial(d, y, c) = value_product(d, y, c);
   statistics(y, c) = Halide::Tuple(block_max(y, c), block_sum(y, c));
 
@@ -227,7 +243,7 @@ Stage build_attention(const Plan& plan, const Blocking& blocking, const Attentio
                  row_scale, merged, result, output}) {
     if (f.defined()) stage.funcs[f.name().substr(0, f.name().find('$'))] = f;
   }
-  stage.domains = {{"rd", rd}, {"rx", rx}, {"rc", rc}};
+  stage.domains = {{"rd", rd}, {"rx", rx}, {"rs", rs}, {"rp", rp}, {"rv", rv}, {"rc", rc}};
   return stage;
 }
 

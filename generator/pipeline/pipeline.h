@@ -17,6 +17,7 @@ struct AttentionBlocking {
   int query_block = 64;                         // queries of one task
   int key_block = 128;                          // keys whose softmax is one partial result
   int key_tile = 8;                             // K rows are read in groups of so many
+  int value_rows = 8;                           // queries of a register tile of the product with V
   bool pack_keys = false, pack_values = false;  // copied per head before use
 };
 
