@@ -290,6 +290,21 @@ TEST(Bound, HoldsForLogitsOf10000) {
   }
 }
 
+TEST(Bound, HoldsWhereAllTermsHaveOneSign) {
+  // Roundings of a growing sum, and scores far below zero.
+  Spec spec = attention_spec(1, 1, 64, 8);
+  spec.scale = 0.125;
+  const CallLengths lengths{1, 65, 300};
+  Arrays inputs = random_arrays(spec, lengths, 5);
+  for (double& q : inputs["query"].values) q = 1000;
+  for (double& k : inputs["key"].values) k = static_cast<float>(-1.25 + 1e-4 * k);
+  const Reference want = reference(spec, lengths, inputs);
+  for (const auto& [name, values] : plain_f32(spec, lengths, inputs)) {
+    EXPECT_TRUE(compare(floats(values), want.outputs.at(name), want.bounds.at(name)).passed())
+        << name;
+  }
+}
+
 TEST(Compare, NothingSlipsThrough) {
   const double nan = std::numeric_limits<double>::quiet_NaN();
   const double inf = std::numeric_limits<double>::infinity();

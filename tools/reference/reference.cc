@@ -266,26 +266,21 @@ class Computation {
   // their projections.
   double score_error(const Heads<T>& q, const Heads<T>& k, int64_t b, int64_t h, int64_t g,
                      int64_t i, int64_t end) const {
-    const double width = static_cast<double>(q.width);
     const size_t q_at = q.at(b, h, i);
-    double q_max = 0, k_max = 0, inherited = 0;
-    for (int64_t d = 0; d < q.width; ++d) {
-      q_max = std::max<double>(q_max, std::abs(q.values[q_at + static_cast<size_t>(d)]));
-    }
+    double largest = 0;
     for (int64_t j = 0; j < end; ++j) {
       const size_t k_at = k.at(b, g, j);
+      double magnitude = 0;
       double squares = 0;
-      for (int64_t d = 0; d < q.width; ++d) {
-        const size_t n = static_cast<size_t>(d);
-        k_max = std::max<double>(k_max, std::abs(k.values[k_at + n]));
-        const double from_q = q.errors[q_at + n] * k.values[k_at + n];
-        const double from_k = q.values[q_at + n] * k.errors[k_at + n];
+      for (size_t d = 0; d < static_cast<size_t>(q.width); ++d) {
+        magnitude += std::abs(q.values[q_at + d] * k.values[k_at + d]);
+        const double from_q = q.errors[q_at + d] * k.values[k_at + d];
+        const double from_k = q.values[q_at + d] * k.errors[k_at + d];
         squares += from_q * from_q + from_k * from_k;
       }
-      inherited = std::max(inherited, squares);
+      largest = std::max(largest, sum_error(q.width) * magnitude + std::sqrt(squares));
     }
-    const double scale = std::abs(spec_.scale);
-    return kEps * (width + 4) * q_max * k_max * scale + scale * std::sqrt(inherited);
+    return std::abs(spec_.scale) * largest;
   }
 
   void attend_bounds(Heads<T>& o, const Heads<T>& v, int64_t b, int64_t h, int64_t g, int64_t i,

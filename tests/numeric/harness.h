@@ -1,0 +1,95 @@
+// Generates kernels for tests, calls them in hostile surroundings and holds what they write against
+// the reference.
+#ifndef MHA_TESTS_NUMERIC_HARNESS_H_
+#define MHA_TESTS_NUMERIC_HARNESS_H_
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "generator/spec/spec.h"
+#include "tools/mha-run/inputs.h"
+#include "tools/mha-run/kernel_library.h"
+#include "tools/reference/reference.h"
+
+namespace mha {
+
+// MHA_TEST_SEED, else the default: a failure prints the seed that repeats it.
+uint64_t test_seed(uint64_t otherwise);
+
+// The spec of a config's text; throws what load_spec() throws.
+Spec spec_of(const std::string& yaml);
+
+// A kernel generated for the test, in a folder that goes away with it.
+class TestKernel {
+ public:
+  explicit TestKernel(const std::string& yaml, const std::string& target = "",
+                      const std::string& sanitizer = "");
+  ~TestKernel();
+  const Spec& spec() const { return spec_; }
+  const KernelLibrary& library() const { return *library_; }
+  const std::string& yaml() const { return yaml_; }
+
+ private:
+  std::string yaml_, folder_;
+  Spec spec_;
+  std::unique_ptr<KernelLibrary> library_;
+};
+
+// Bytes that end where an unreadable page begins: a read or write past them is a crash, not luck.
+class GuardedBytes {
+ public:
+  explicit GuardedBytes(size_t size);
+  ~GuardedBytes();
+  GuardedBytes(const GuardedBytes&) = delete;
+  GuardedBytes& operator=(const GuardedBytes&) = delete;
+  void* data() const { return data_; }
+  size_t size() const { return size_; }
+
+ private:
+  size_t size_ = 0, mapped_ = 0;
+  void* base_ = nullptr;
+  void* data_ = nullptr;
+};
+
+struct CallOptions {
+  int threads = 1;
+  // Gaps between rows of every tensor whose axes allow it, filled with NaN on the way in, checked
+  // on the way out.
+  bool strided = false;
+};
+
+// Tensors for a call with these lengths, random ones.
+HostTensors random_inputs(const Spec& spec, const CallLengths& lengths, uint64_t seed);
+Arrays arrays_of(const HostTensors& tensors);
+
+// Calls the kernel on copies of `inputs` (weights among them) between guard pages; what it wrote,
+// by name. Throws std::runtime_error when it wrote where it must not.
+std::map<std::string, std::vector<float>> run_kernel(const TestKernel& kernel,
+                                                     const CallLengths& lengths,
+                                                     const HostTensors& inputs,
+                                                     const CallOptions& options);
+
+// Whether the bits are equal, NaN included.
+bool same_bits(const std::vector<float>& a, const std::vector<float>& b);
+
+// Sums over a set of calls: whether anything was compared at all, and how rounding compares with
+// plain f32.
+struct Tally {
+  int64_t compared = 0, zeros = 0;
+  // Squares of errors in units of the bound, so that calls of all sizes weigh alike.
+  std::map<std::string, double> kernel_squares, plain_squares;
+};
+
+// Empty when every output is within its bound, else what is wrong. With `plain` the plain f32
+// errors are tallied too.
+std::string check_against_reference(const TestKernel& kernel, const CallLengths& lengths,
+                                    const HostTensors& inputs,
+                                    const std::map<std::string, std::vector<float>>& outputs,
+                                    bool plain, Tally* tally);
+
+}  // namespace mha
+
+#endif  // MHA_TESTS_NUMERIC_HARNESS_H_
