@@ -34,11 +34,14 @@ struct Call {
 struct StageRun {
   Call* call;
   const mha_stage* stage;
-  Argument arguments[MHA_MAX_OPERANDS];
+  // An array of Argument; raw, as its constructors would be symbols of their own in debug builds.
+  alignas(Argument) unsigned char argument_bytes[MHA_MAX_OPERANDS * sizeof(Argument)];
   int64_t grid[MHA_MAX_GRID];
   int64_t tasks;
   alignas(64) int64_t next;  // tasks handed out; atomic
   alignas(64) int64_t done;  // atomic
+
+  Argument* arguments() { return reinterpret_cast<Argument*>(argument_bytes); }
 };
 
 halide_type_t halide_type(uint32_t dtype) {
@@ -63,7 +66,10 @@ halide_type_t halide_type(uint32_t dtype) {
 }
 
 void set_buffer(Argument* argument, void* data, uint32_t dtype, uint32_t rank) {
-  argument->buffer = {};
+  argument->buffer.device = 0;
+  argument->buffer.device_interface = nullptr;
+  argument->buffer.flags = 0;
+  argument->buffer.padding = nullptr;
   argument->buffer.host = static_cast<uint8_t*>(data);
   argument->buffer.type = halide_type(dtype);
   argument->buffer.dimensions = static_cast<int32_t>(rank);
@@ -207,8 +213,9 @@ void run_share(void* context, int32_t index) {
   argv[0] = &user_context;
   for (uint64_t i = 0; i < stage.operand_count; ++i) {
     const mha_operand& operand = stage.operands[i];
-    argv[i + 1] = operand.kind == MHA_OPERAND_SCALAR ? static_cast<void*>(&values[operand.index])
-                                                     : static_cast<void*>(&run.arguments[i].buffer);
+    argv[i + 1] = operand.kind == MHA_OPERAND_SCALAR
+                      ? static_cast<void*>(&values[operand.index])
+                      : static_cast<void*>(&run.arguments()[i].buffer);
   }
 
   int64_t done = 0;
@@ -248,7 +255,7 @@ mha_status run_stage(Call* call, const mha_stage& stage) {
   run.done = 0;
   bool valid = stage.operand_count <= MHA_MAX_OPERANDS && set_grid(&run);
   for (uint64_t i = 0; valid && i < stage.operand_count; ++i) {
-    valid = set_argument(*call, stage.operands[i], &run.arguments[i]);
+    valid = set_argument(*call, stage.operands[i], &run.arguments()[i]);
   }
   if (!valid) {
     return mha_internal_fail(

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -345,6 +346,28 @@ TEST(Fork, InTheMiddleOfACall) {
   EXPECT_TRUE(child_was_right);
   EXPECT_EQ(call.y, call.expected());
 }
+
+// A sanitizer maps more address space than such a limit leaves.
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+TEST(Context, ThreadsThatTheSystemDoesNotGiveAreAStatus) {
+  EXPECT_TRUE(in_child([] {
+    const rlimit limit = {rlim_t{1} << 30, rlim_t{1} << 30};
+    setrlimit(RLIMIT_AS, &limit);  // room for fewer than 1024 stacks
+    mha_context_options options = {};
+    options.size = sizeof options;
+    options.threads = 1024;
+    mha_context* context = nullptr;
+    if (mha_context_create(&options, &context) != MHA_OUT_OF_MEMORY || context != nullptr)
+      return false;
+    if (strstr(mha_last_message(), "of 1023 worker threads") == nullptr) return false;
+    // Those that it gave have ended, and their memory is there again.
+    options.threads = 8;
+    if (mha_context_create(&options, &context) != MHA_OK) return false;
+    mha_context_destroy(context);
+    return true;
+  }));
+}
+#endif
 
 }  // namespace
 }  // namespace mha
