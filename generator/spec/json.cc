@@ -66,6 +66,9 @@ Json rope(const Rope& rope) {
                {"dims", rope.dims}};
   Json scaling = Json::object();
   for (const auto& [key, value] : rope.scaling.numbers) scaling[key] = value;
+  if (scaling.contains("original_length")) {
+    scaling["original_length"] = static_cast<int64_t>(rope.scaling.numbers.at("original_length"));
+  }
   if (!rope.scaling.type.empty()) scaling["type"] = rope.scaling.type;
   if (scaling.contains("truncate")) scaling["truncate"] = rope.scaling.numbers.at("truncate") != 0;
   if (!rope.scaling.inv_freq.empty()) scaling["inv_freq"] = rope.scaling.inv_freq;

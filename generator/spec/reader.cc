@@ -160,6 +160,7 @@ class Reader {
   void read_types();
   void read_weights_from();
   void read_scores();
+  void read_alibi_slopes(const SourceLocation& key);
   void read_rope();
   void read_masks();
   void read_tables();
@@ -348,17 +349,7 @@ void Reader::read_scores() {
   const Field alibi = find("alibi");
   if (alibi.good() && alibi.node->kind == Kind::kScalar) {
     spec_.alibi = *read_bool(*alibi.node);
-    // The slopes 2^(-8 i / n) of the paper; H between powers of two take every other slope of the
-    // next power.
-    int64_t power = 1;
-    while (spec_.alibi && power * 2 <= spec_.heads) power *= 2;
-    const bool drawable = spec_.alibi && spec_.heads <= 1 << 20;
-    for (int64_t h = 0; drawable && h < spec_.heads; ++h) {
-      const double exponent =
-          h < power ? 8.0 * static_cast<double>(h + 1) / static_cast<double>(power)
-                    : 4.0 * static_cast<double>(2 * (h - power) + 1) / static_cast<double>(power);
-      spec_.alibi_slopes.push_back(std::exp2(-exponent));
-    }
+    if (spec_.alibi && heads_) read_alibi_slopes(alibi.key);
   } else if (alibi.good()) {
     spec_.alibi = true;
     for (const YamlNode& slope : alibi.node->items)
@@ -383,6 +374,25 @@ void Reader::read_scores() {
   std::sort(spec_.pruned_heads.begin(), spec_.pruned_heads.end());
   if (heads_ && static_cast<int64_t>(spec_.pruned_heads.size()) >= *heads_) {
     problem(pruned.key, "pruned_heads: no head is left");
+  }
+}
+
+// The slopes 2^(-8 i / n) of the paper; H between powers of two takes every other slope of the next
+// power.
+void Reader::read_alibi_slopes(const SourceLocation& key) {
+  constexpr int64_t kMostHeads = 65536;
+  if (*heads_ > kMostHeads) {
+    problem(key, "alibi: slopes are drawn for at most " + std::to_string(kMostHeads) +
+                     " heads, these are " + std::to_string(*heads_));
+    return;
+  }
+  int64_t power = 1;
+  while (power * 2 <= *heads_) power *= 2;
+  for (int64_t h = 0; h < *heads_; ++h) {
+    const double exponent =
+        h < power ? 8.0 * static_cast<double>(h + 1) / static_cast<double>(power)
+                  : 4.0 * static_cast<double>(2 * (h - power) + 1) / static_cast<double>(power);
+    spec_.alibi_slopes.push_back(std::exp2(-exponent));
   }
 }
 

@@ -201,8 +201,12 @@ bool Checker::scalar(const YamlNode& node, const ValueRule& rule,
     case ValueKind::kName:
       return name(node, path);
     case ValueKind::kText:
-    case ValueKind::kExpression:
+      if (!node.quoted && (read_bool(node) || decimal(node.text))) {
+        return wrong("in quotes it is a text");
+      }
       return !node.text.empty() || wrong();
+    case ValueKind::kExpression:
+      return (!node.text.empty() && !read_bool(node)) || wrong();
     default:
       return true;
   }
@@ -211,10 +215,11 @@ bool Checker::scalar(const YamlNode& node, const ValueRule& rule,
 bool Checker::name(const YamlNode& node, const std::string& path) {
   const std::string got = path + ": " + quote(node.text) + " ";
   if (!is_identifier(node.text)) {
-    std::string better = node.text.substr(0, kMaxNameLength);
+    std::string better = node.text.substr(0, kMaxNameLength - 1);
     for (char& c : better) {
       if (!is_identifier(std::string("_") + c)) c = '_';
     }
+    if (!is_identifier(better)) better.insert(0, "_");
     const bool fits = is_identifier(better) && !is_c_keyword(better);
     return fail(node.where, got + "is no C identifier: letters, digits and _, the first no digit",
                 fits ? "for example `" + better + "`" : "");

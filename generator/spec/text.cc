@@ -113,7 +113,7 @@ std::string quote(std::string_view text) {
 }
 
 std::string excerpt(std::string_view line, int column) {
-  constexpr size_t kBefore = 60, kAfter = 40;
+  constexpr size_t kWhole = 110, kBefore = 60, kAfter = 50;
   std::vector<std::string> characters;
   for (size_t i = 0; i < line.size();) {
     const size_t length = std::max<size_t>(sequence_length(line, i), 1);
@@ -126,8 +126,9 @@ std::string excerpt(std::string_view line, int column) {
     i += length;
   }
   const size_t at = column > 0 ? static_cast<size_t>(column) - 1 : 0;
-  const size_t first = at > kBefore ? at - kBefore : 0;
-  const size_t last = std::min(characters.size(), at + kAfter);
+  const bool whole = characters.size() <= kWhole;
+  const size_t first = whole || at <= kBefore ? 0 : at - kBefore;
+  const size_t last = whole ? characters.size() : std::min(characters.size(), at + kAfter);
   std::string shown = first > 0 ? "..." : "";
   const size_t indent = shown.size() + at - first;
   for (size_t i = first; i < last; ++i) shown += characters[i];

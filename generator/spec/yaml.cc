@@ -4,6 +4,7 @@
 #include <yaml-cpp/exceptions.h>
 #include <yaml-cpp/parser.h>
 
+#include <map>
 #include <set>
 #include <sstream>
 #include <utility>
@@ -25,7 +26,7 @@ class TreeBuilder : public YAML::EventHandler {
 
   void OnDocumentStart(const YAML::Mark& mark) override {
     if (documents_++ == 0) return;
-    problem(mark, "a second YAML document: a config is one document");
+    problem(mark, "a second YAML document starts here: a config is one");
     throw Stop{};
   }
   void OnDocumentEnd() override {}
@@ -46,6 +47,11 @@ class TreeBuilder : public YAML::EventHandler {
     YamlNode scalar = node(YamlNode::Kind::kScalar, mark);
     scalar.text = value;
     scalar.quoted = tag != "?";
+    // yaml-cpp takes the end of the file for the end of a quote.
+    if (scalar.quoted && !quote_is_closed(scalar.offset)) {
+      problem(mark, "this quote is never closed");
+      throw Stop{};
+    }
     add(std::move(scalar));
   }
   void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
@@ -65,6 +71,19 @@ class TreeBuilder : public YAML::EventHandler {
     problems_->push_back({location(mark), std::move(message), ""});
   }
 
+  // Marks come in order, so a column is counted from the last one in the same line: a config of one
+  // long line costs no more than one of many.
+  SourceLocation location(const YAML::Mark& mark) {
+    const size_t at = offset(mark);
+    if (at < last_offset_ || mark.line + 1 != last_.line) {
+      last_ = location_at(text_, lines_, at, file_);
+    } else {
+      last_.column += count_characters(text_.substr(last_offset_, at - last_offset_));
+    }
+    last_offset_ = at;
+    return last_;
+  }
+
  private:
   // A collection whose end has not been seen yet.
   struct Open {
@@ -80,24 +99,27 @@ class TreeBuilder : public YAML::EventHandler {
     if (line >= lines_.size()) return text_.size();
     return std::min(lines_[line] + static_cast<size_t>(mark.column), text_.size());
   }
-  // Marks come in order, so a column is counted from the last one in the same line: a config of one
-  // long line costs no more than one of many.
-  SourceLocation location(const YAML::Mark& mark) {
-    const size_t at = offset(mark);
-    if (at < last_offset_ || mark.line + 1 != last_.line) {
-      last_ = location_at(text_, lines_, at, file_);
-    } else {
-      last_.column += count_characters(text_.substr(last_offset_, at - last_offset_));
-    }
-    last_offset_ = at;
-    return last_;
-  }
   YamlNode node(YamlNode::Kind kind, const YAML::Mark& mark) {
     YamlNode result;
     result.kind = kind;
     result.where = location(mark);
     result.offset = offset(mark);
     return result;
+  }
+
+  // Whether a scalar that starts here with a quote also ends with one.
+  bool quote_is_closed(size_t at) const {
+    if (at >= text_.size() || (text_[at] != '"' && text_[at] != '\'')) return true;
+    const char quote = text_[at];
+    for (size_t i = at + 1; i < text_.size(); ++i) {
+      const bool doubled = quote == '\'' && text_.substr(i, 2) == "''";
+      if (doubled || (quote == '"' && text_[i] == '\\')) {
+        ++i;
+      } else if (text_[i] == quote) {
+        return true;
+      }
+    }
+    return false;
   }
 
   void refuse_marks(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor) {
@@ -177,6 +199,29 @@ class TreeBuilder : public YAML::EventHandler {
   int documents_ = 0;
 };
 
+// yaml-cpp's words for the commonest mistakes, in terms of what the user sees.
+Diagnostic explain(const SourceLocation& where, const std::string& message) {
+  static const std::map<std::string, std::pair<const char*, const char*>> kExplanations = {
+      {"illegal map value",
+       {"a `:` where no key can be",
+        "check the indentation and the line before; quote a text that has `: `"}},
+      {"end of map not found",
+       {"expected `key: value`", "check the indentation and the line before"}},
+      {"end of map flow not found", {"a `{` is not closed", "add the `}` or a comma"}},
+      {"end of sequence flow not found", {"a `[` is not closed", "add the `]` or a comma"}},
+      {"end of sequence not found", {"expected `- item`", "check the indentation"}},
+      {"illegal flow end", {"a `]` or `}` that closes nothing", ""}},
+      {"illegal EOF in scalar", {"a quote is not closed", ""}},
+      {"illegal tab when looking for indentation",
+       {"a tab in the indentation", "indent with spaces"}},
+      {"unknown token", {"no value starts with this character", "put the value in quotes"}},
+      {"the referenced anchor is not defined",
+       {"a YAML alias (*name): configs say each value where it belongs", ""}}};
+  const auto found = kExplanations.find(message);
+  if (found == kExplanations.end()) return {where, "not valid YAML: " + message, ""};
+  return {where, std::string("not valid YAML: ") + found->second.first, found->second.second};
+}
+
 // What yaml-cpp would misread in silence: it takes byte 4 for the end of the file, guesses UTF-16,
 // and passes control characters and broken UTF-8 on.
 bool check_bytes(std::string_view text, const std::string& file,
@@ -221,7 +266,7 @@ std::optional<YamlNode> read_yaml(std::string_view text, const std::string& file
   } catch (const Stop&) {
     return std::nullopt;
   } catch (const YAML::Exception& error) {
-    builder.problem(error.mark, "not valid YAML: " + error.msg);
+    problems->push_back(explain(builder.location(error.mark), error.msg));
     return std::nullopt;
   }
 
@@ -233,7 +278,7 @@ std::optional<YamlNode> read_yaml(std::string_view text, const std::string& file
     return std::nullopt;
   }
   if (root->kind != YamlNode::Kind::kMap) {
-    problems->push_back({root->where, "a config is a map of keys to values", ""});
+    problems->push_back({root->where, "a config is a map, one `key: value` a line", ""});
     return std::nullopt;
   }
   return root;
