@@ -86,6 +86,7 @@ TEST(Tokenizer, RefusesDamagedAndForeignFiles) {
       [](Json& j) { j["model"]["vocab"]["[CLS]"] = -1; },
       [](Json& j) { j["model"]["vocab"]["[CLS]"] = 0; },
       [](Json& j) { j["model"]["vocab"]["[CLS]"] = "x"; },
+      [](Json& j) { j["model"]["vocab"]["the"] = j["model"]["vocab"]["a"]; },
       [](Json& j) { j["model"]["vocab"].erase("[SEP]"); },
       [](Json& j) { j["model"]["vocab"] = Json::array(); },
       [](Json& j) { j["model"].erase("unk_token"); },
