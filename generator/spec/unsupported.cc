@@ -52,7 +52,7 @@ std::vector<Diagnostic> unsupported(const Spec& spec) {
       {std::any_of(spec.outputs.begin(), spec.outputs.end(), other_output), "outputs",
        "outputs other than output, weights and lse are", ""},
       {!spec.wants("output"), "outputs", "a kernel without `output` among its outputs is",
-       "add output to the list"},
+       "lists with output"},
       {spec.top_k > 0, "top_k", "top_k is", "outputs: [output, weights]"},
       {!spec.pruned_heads.empty(), "pruned_heads", "pruned heads are", ""},
       {spec.targets.size() > 1, "targets", "several targets in one library are", "one target"},

@@ -43,8 +43,8 @@ class TreeBuilder : public YAML::EventHandler {
   }
   void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                 const std::string& value) override {
-    refuse_marks(mark, tag, anchor);
     YamlNode scalar = node(YamlNode::Kind::kScalar, mark);
+    scalar.bad = refuse_marks(mark, tag, anchor);
     scalar.text = value;
     scalar.quoted = tag != "?";
     // yaml-cpp takes the end of the file for the end of a quote.
@@ -122,16 +122,20 @@ class TreeBuilder : public YAML::EventHandler {
     return false;
   }
 
-  void refuse_marks(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor) {
+  // Returns whether there is a tag, after which the value means something else.
+  bool refuse_marks(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor) {
     // The parser reports `! x` like a quoted x; the text tells them apart, as a marked node starts
     // with its mark.
     const size_t at = offset(mark);
     const bool bang = at < text_.size() && text_[at] == '!';
     if (anchor != 0) {
       problem(mark, "a YAML anchor (&name): configs have none, as they have no aliases");
-    } else if (bang || (!tag.empty() && tag != "?" && tag != "!")) {
-      problem(mark, "a YAML tag (!name): the type of a value follows from its key");
     }
+    if (bang || (!tag.empty() && tag != "?" && tag != "!")) {
+      problem(mark, "a YAML tag (!name): the type of a value follows from its key");
+      return true;
+    }
+    return false;
   }
 
   void open(YamlNode node) {

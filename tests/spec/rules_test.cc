@@ -111,8 +111,8 @@ INSTANTIATE_TEST_SUITE_P(
         BadCase{"version: 1\nname: t\nop: attention\nheads: 1\nd_head: 1\nquery_length: 65536\n"
                 "mask: {rule: 'm[q, k] > 0'}\ntable: {@m: [Lq, Lk]}\n",
                 "table `m` [Lq, Lk] = [65536, 65536] has 4294967296"},
-        BadCase{"version: 1\nname: t\nd_model: 32768\n@heads: 65536\nd_head: 1\nd_value: "
-                "1\nkv_heads: 1\nquery_length: 1\n",
+        BadCase{"version: 1\nname: t\nd_model: 32768\n@heads: 2\nkv_heads: 1\nd_head: "
+                "32768\nd_value: 1\nquery_length: 1\n",
                 "weight `w_q` [H * D, M] = [65536, 32768] has 2147483648"}));
 
 TEST(Sizes, ProductsDoNotWrapAround) {
