@@ -79,6 +79,8 @@ json outcome(const std::function<Generated()>& work) {
     return failure(kSystemError, "out of memory");
   } catch (const std::exception& error) {
     return failure(kInternalError, error.what());
+  } catch (...) {
+    return failure(kInternalError, "an exception of unknown type");
   }
 }
 
@@ -163,7 +165,7 @@ Generated run_in_child(const std::function<Generated()>& work) {
   int status = 0;
   while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
   }
-  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) throw_death(status);
+  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0 || bytes.empty()) throw_death(status);
   const json message = json::from_cbor(bytes);
   switch (message.at("kind").get<int>()) {
     case kResult:

@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cstdlib>
+#include <iostream>
 #include <memory>
 #include <vector>
 
@@ -57,7 +59,22 @@ class MemoryFile {
   int fd_;
 };
 
+// Halide warns about schedules. They are ours, so that a user can do nothing about it: silent
+// unless Halide's own debugging is on.
+class Reporter : public Halide::CompileTimeErrorReporter {
+ public:
+  void warning(const char* message) override {
+    if (std::getenv("HL_DEBUG_CODEGEN")) std::cerr << message;
+  }
+  [[noreturn]] void error(const char* message) override { throw Halide::CompileError(message); }
+};
+
 }  // namespace
+
+void quiet_halide() {
+  static Reporter reporter;
+  Halide::set_custom_compile_time_error_reporter(&reporter);
+}
 
 Halide::Module lower_stage(const Stage& stage, const std::string& function_name,
                            const Halide::Target& target) {

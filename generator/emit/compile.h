@@ -12,6 +12,9 @@
 
 namespace mha {
 
+// From here on Halide throws its errors and keeps its warnings to itself.
+void quiet_halide();
+
 // The stage as a module with one function, `function_name`, and its argv wrapper.
 Halide::Module lower_stage(const Stage& stage, const std::string& function_name,
                            const Halide::Target& target);

@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "generator/emit/child.h"
+#include "generator/emit/compile.h"
 #include "generator/emit/library.h"
 #include "generator/ir/lower.h"
 #include "generator/spec/parse.h"
@@ -59,6 +60,7 @@ Schedule choose_schedule(const Spec& spec, const Plan& plan, const Machine& mach
 }
 
 Generated generate_here(const Spec& spec, const GenerateOptions& options) {
+  quiet_halide();
   const Machine machine = resolve_machine(spec, options);
   const LowerResult lowered = lower(spec);
   if (!lowered.plan) throw ConfigError(format_diagnostics(lowered.problems, config_text(spec)));
@@ -71,8 +73,12 @@ Generated generate_here(const Spec& spec, const GenerateOptions& options) {
     if (schedule.origin == "record") throw UserError(text);
     throw InternalError(text);
   }
-  const Program program = scheduled_program(plan, schedule, machine);
-  return make_library(spec, plan, machine, schedule, program, lowered.mlir_after, options);
+  try {
+    const Program program = scheduled_program(plan, schedule, machine);
+    return make_library(spec, plan, machine, schedule, program, lowered.mlir_after, options);
+  } catch (const Halide::Error& error) {  // which is no std::exception
+    throw InternalError(fmt::format("Halide: {}", error.what()));
+  }
 }
 
 }  // namespace
