@@ -95,6 +95,7 @@ function(mha_add_library name)
   add_custom_target(${name}_generate DEPENDS "${folder}/${name}/lib${name}.a" "${folder}/${name}/${name}.h")
 
   add_library(${name} INTERFACE)
+  add_library(${name}::${name} ALIAS ${name})  # as in NAME-config.cmake
   add_dependencies(${name} ${name}_generate)
   target_include_directories(${name} INTERFACE "${folder}/${name}")
   target_link_libraries(${name} INTERFACE "${folder}/${name}/lib${name}.a" mha::runtime)

@@ -101,6 +101,22 @@ pkg_config() {
   ./minimal
 }
 
+# A library generated beforehand, found by its own CMake file.
+generated_package() {
+  fresh generated_package
+  "$prefix/bin/mha-gen" --quiet --config "$source/examples/minimal/tiny_attention.yaml" \
+    --output "$area/generated_package/made here"
+  cp "$source/examples/minimal/main.c" "$area/generated_package"
+  printf '%s\n' "cmake_minimum_required(VERSION 3.25)" "project(user C)" \
+    "find_package(tiny_attention REQUIRED PATHS \"\${CMAKE_CURRENT_SOURCE_DIR}/made here/tiny_attention\")" \
+    "add_executable(user main.c)" \
+    "target_link_libraries(user PRIVATE tiny_attention::tiny_attention)" \
+    >"$area/generated_package/CMakeLists.txt"
+  configure "$area/generated_package" "$area/generated_package/build"
+  "$cmake" --build "$area/generated_package/build"
+  "$area/generated_package/build/user"
+}
+
 # Two generated libraries and a pipeline of the program's own, with Halide's own runtime, in one program.
 two_runtimes() {
   fresh two_runtimes
