@@ -1,0 +1,201 @@
+// Every rule of check.cc, broken once: exactly its message, and nothing else.
+#include <gtest/gtest.h>
+
+#include "schedules/space.h"
+#include "tests/schedules/plans.h"
+
+namespace mha {
+namespace {
+
+using Lines = std::vector<std::string>;
+
+const char kBlock[] = "version: 1\nname: t\nop: block\nd_model: 512\nheads: 8\nquery_length: 512\n";
+const char kAttention[] =
+    "version: 1\nname: t\nop: attention\nheads: 8\nd_head: 64\nquery_length: 512\n";
+// V's width fills no whole vectors.
+const char kOdd[] =
+    "version: 1\nname: t\nop: attention\nheads: 2\nd_head: 64\nd_value: 24\nquery_length: 512\n";
+
+// One legal schedule that no change of the default moves.
+Schedule legal(const Plan& plan) {
+  Schedule schedule;
+  for (const std::string& name : stage_names(plan)) {
+    if (name != "attention") {
+      schedule.stages.push_back(
+          {name, {{"row_tile", 8}, {"panel_vectors", 2}, {"depth_unroll", 4}, {"task_rows", 512}}});
+      continue;
+    }
+    const bool odd = plan.attention.d_value % 16 != 0;
+    schedule.stages.push_back({name,
+                               {{"query_block", 64},
+                                {"key_block", 128},
+                                {"key_tile", 8},
+                                {"query_vectors", 2},
+                                {"value_rows", 8},
+                                {"value_vectors", 2},
+                                {"width_unroll", 4},
+                                {"key_unroll", 2},
+                                {"pack_keys", 0},
+                                {"pack_values", odd ? 1 : 0}}});
+  }
+  return schedule;
+}
+
+// The problems of a legal schedule for `config` on zen5 after one change.
+Lines after(const std::string& config, const std::string& stage, const std::string& param,
+            int64_t value) {
+  const Plan plan = plan_of(config);
+  return check_schedule(with(legal(plan), stage, param, value), plan, machine_named("zen5"));
+}
+
+TEST(Check, NothingToSay) {
+  for (const char* config : {kBlock, kAttention, kOdd}) {
+    const Plan plan = plan_of(config);
+    EXPECT_EQ(check_schedule(legal(plan), plan, machine_named("zen5")), Lines{}) << config;
+  }
+}
+
+TEST(Check, ValuesOfTheTable) {
+  EXPECT_EQ(after(kBlock, "attention", "key_unroll", 3),
+            Lines{"attention.key_unroll = 3: must be one of 1, 2, 4, 8"});
+  EXPECT_EQ(after(kBlock, "attention", "pack_keys", -1),
+            Lines{"attention.pack_keys = -1: must be one of 0, 1"});
+  EXPECT_EQ(after(kBlock, "project_out", "depth_unroll", 0),
+            Lines{"project_out.depth_unroll = 0: must be one of 1, 2, 4, 8"});
+}
+
+// Every parameter of every stage refuses what its range does not list.
+TEST(Check, EveryParameterHasItsRange) {
+  const Plan plan = plan_of(kBlock);
+  for (const std::string& stage : stage_names(plan)) {
+    for (const ParamInfo& info : stage_space(stage)) {
+      const int64_t bad = info.values.back() + 1;
+      std::string values;
+      for (int64_t value : info.values) {
+        values += (values.empty() ? "" : ", ") + std::to_string(value);
+      }
+      EXPECT_EQ(after(kBlock, stage, info.name, bad),
+                Lines{stage + "." + info.name + " = " + std::to_string(bad) + ": must be one of " +
+                      values});
+    }
+  }
+}
+
+TEST(Check, MissingAndUnknownParameters) {
+  const Plan plan = plan_of(kAttention);
+  Schedule schedule = legal(plan);
+  schedule.stages[0].params.erase(schedule.stages[0].params.begin());
+  EXPECT_EQ(check_schedule(schedule, plan, machine_named("zen5")),
+            Lines{"attention.query_block is missing"});
+  schedule = legal(plan);
+  schedule.stages[0].params.emplace_back("row_tile", 8);
+  EXPECT_EQ(check_schedule(schedule, plan, machine_named("zen5")),
+            Lines{"attention.row_tile is not a parameter of this stage"});
+}
+
+TEST(Check, Stages) {
+  const Plan plan = plan_of(kBlock);
+  Schedule schedule = legal(plan);
+  schedule.stages.erase(schedule.stages.begin());
+  EXPECT_EQ(check_schedule(schedule, plan, machine_named("zen5")),
+            Lines{"stage project_qkv is missing"});
+  schedule = legal(plan);
+  schedule.stages.push_back(schedule.stages[0]);
+  EXPECT_EQ(check_schedule(schedule, plan, machine_named("zen5")),
+            Lines{"stage project_qkv is there more than once"});
+  schedule = legal(plan);
+  schedule.stages.push_back({"project_kv", schedule.stages[0].params});
+  EXPECT_EQ(check_schedule(schedule, plan, machine_named("zen5")),
+            Lines{"project_kv is not a stage of this plan"});
+  EXPECT_EQ(check_schedule({}, plan, machine_named("zen5")),
+            (Lines{"stage project_qkv is missing", "stage attention is missing",
+                   "stage project_out is missing"}));
+}
+
+TEST(Check, QueryBlockHoldsWholeTiles) {
+  EXPECT_EQ(after(kBlock, "attention", "query_block", 48),
+            Lines{"attention.query_block = 48: must be a multiple of query_vectors x 16 lanes"});
+  EXPECT_EQ(after(kBlock, "attention", "value_rows", 12),
+            Lines{"attention.query_block = 64: must be a multiple of value_rows"});
+}
+
+TEST(Check, KeyBlockHoldsWholeTiles) {
+  EXPECT_EQ(after(kBlock, "attention", "key_tile", 12),
+            Lines{"attention.key_block = 128: must be a multiple of key_tile"});
+}
+
+TEST(Check, TilesFitTheRegisterFile) {
+  const Plan plan = plan_of(kBlock);
+  const Machine zen5 = machine_named("zen5");
+  // 8 x 4 accumulators, 4 vectors, 1 scalar: 37 of 32.
+  Schedule schedule = with(legal(plan), "attention", "query_vectors", 4);
+  EXPECT_EQ(check_schedule(schedule, plan, zen5),
+            Lines{"attention.key_tile = 8: 8 x 4 accumulators and their operands do not fit 32 "
+                  "registers"});
+  // 8 x 3 + 3 + 1 = 28 fit; 16 x 2 + 2 + 1 = 35 do not.
+  schedule = with(legal(plan), "attention", "value_rows", 16);
+  EXPECT_EQ(check_schedule(schedule, plan, zen5),
+            Lines{"attention.value_rows = 16: 16 x 2 accumulators and their operands do not fit 32 "
+                  "registers"});
+  EXPECT_EQ(after(kBlock, "project_out", "row_tile", 16),
+            Lines{"project_out.row_tile = 16: 16 x 2 accumulators and their operands do not fit 32 "
+                  "registers"});
+  // 14 x 2 + 2 + 1 = 31 fit, exactly as many as there are minus one.
+  schedule = with(with(legal(plan), "project_out", "row_tile", 14), "project_out", "task_rows", 8);
+  EXPECT_EQ(check_schedule(schedule, plan, zen5),
+            Lines{"project_out.task_rows = 8: must be a multiple of row_tile"});
+}
+
+// The same tile on a machine with half the registers.
+TEST(Check, TheRegisterFileIsTheMachines) {
+  const Plan plan = plan_of(kAttention);
+  Schedule schedule = with(legal(plan), "attention", "value_rows", 4);
+  EXPECT_EQ(check_schedule(schedule, plan, machine_named("x86-64-v3")),
+            Lines{"attention.key_tile = 8: 8 x 2 accumulators and their operands do not fit 16 "
+                  "registers"});
+  schedule = with(schedule, "attention", "key_tile", 4);
+  EXPECT_EQ(check_schedule(schedule, plan, machine_named("x86-64-v3")), Lines{});
+}
+
+TEST(Check, TilesDivideTheWidths) {
+  EXPECT_EQ(after(kBlock, "attention", "value_vectors", 3),
+            Lines{"attention.value_vectors = 3: x 16 lanes must divide the padded value width 64"});
+  EXPECT_EQ(
+      after(kBlock, "project_qkv", "panel_vectors", 3),
+      Lines{"project_qkv.panel_vectors = 3: x 16 lanes must divide the padded head width 64"});
+  // The columns of the output projection belong to no head.
+  EXPECT_EQ(after(kBlock, "project_out", "panel_vectors", 3), Lines{});
+}
+
+TEST(Check, TasksHoldWholeRowTiles) {
+  EXPECT_EQ(after(kBlock, "project_qkv", "task_rows", 120), Lines{});
+  EXPECT_EQ(after(kBlock, "project_qkv", "row_tile", 6),
+            Lines{"project_qkv.task_rows = 512: must be a multiple of row_tile"});
+}
+
+TEST(Check, PackingIsForOpAttention) {
+  EXPECT_EQ(after(kBlock, "attention", "pack_keys", 1),
+            Lines{"attention.pack_keys = 1: a block's projection writes K packed already"});
+  EXPECT_EQ(after(kBlock, "attention", "pack_values", 1),
+            Lines{"attention.pack_values = 1: a block's projection writes V packed already"});
+  EXPECT_EQ(after(kAttention, "attention", "pack_keys", 1), Lines{});
+  EXPECT_EQ(after(kAttention, "attention", "pack_values", 1), Lines{});
+}
+
+TEST(Check, RaggedValuesMustBePacked) {
+  EXPECT_EQ(after(kOdd, "attention", "pack_values", 0),
+            Lines{"attention.pack_values = 0: V must be packed: its width 24 is no multiple of 16 "
+                  "lanes"});
+}
+
+TEST(Check, EveryBrokenRuleIsSaid) {
+  const Plan plan = plan_of(kBlock);
+  Schedule schedule = with(legal(plan), "attention", "pack_keys", 1);
+  schedule = with(schedule, "project_out", "row_tile", 6);
+  EXPECT_EQ(check_schedule(schedule, plan, machine_named("zen5")),
+            (Lines{"attention.pack_keys = 1: a block's projection writes K packed already",
+                   "project_out.task_rows = 512: must be a multiple of row_tile"}));
+}
+
+}  // namespace
+}  // namespace mha
