@@ -81,6 +81,32 @@ TEST(Json, IsAConfigOfTheSameSpec) {
   EXPECT_NE(spec_to_json(good(attention("scale: 0.5\n"))), spec_to_json(good(attention(""))));
 }
 
+// The one place where the text itself is written down: it is part of manifests, and of what a cache
+// is keyed by.
+TEST(Json, Text) {
+  EXPECT_EQ(
+      spec_to_json(good(
+          "version: 1\nname: t\nop: attention\nheads: 6\nkv_heads: 2\nd_head: 16\nd_value: 3\n"
+          "batch: {min: 1, max: 4}\nquery_length: 5\nkey_length: {min: 7, max: 9}\nlayout: bhsd\n"
+          "scale: 0.5\nquery_offset: input\nmask: {causal: true, key_lengths: true}\n"
+          "outputs: [lse, output]\ntargets: [zen4]\n")),
+      R"({"alibi":false,"batch":{"max":4,"min":1},"d_head":16,"d_value":3,"dtype":"f32","heads":6,)"
+      R"("key_length":{"max":9,"min":7},"kv_heads":2,"layout":"bhsd","mask":{"causal":true,)"
+      R"("key_lengths":true,"key_starts":false,"tensor":"none"},"name":"t","op":"attention",)"
+      R"("outputs":["output","lse"],"packed":false,"pruned_heads":[],"query_length":5,)"
+      R"("query_offset":"input","scale":0.5,"sink":false,"targets":["zen4"],"version":1})");
+  EXPECT_EQ(
+      spec_to_json(good(
+          "version: 1\nname: t\nd_model: 12\nheads: 2\nd_head: 5\nd_value: 7\nquery_length: 8\n"
+          "scale: 2\nprojection_bias: {v: true}\nweights_from: {w_o: o, b_v: {name: v}}\n")),
+      R"({"alibi":false,"batch":1,"cross":false,"d_head":5,"d_model":12,"d_value":7,"dtype":"f32","heads":2,)"
+      R"("kv_heads":2,"mask":{"causal":false,"key_lengths":false,"key_starts":false,"tensor":"none"},)"
+      R"("name":"t","op":"block","outputs":["output"],"packed":false,"projection_bias":{"k":false,)"
+      R"("out":false,"q":false,"v":true},"pruned_heads":[],"query_length":8,"query_offset":"start",)"
+      R"("scale":2.0,"sink":false,"targets":["host"],"version":1,"weights":"f32",)"
+      R"("weights_from":{"b_v":"v","w_o":"o"}})");
+}
+
 TEST(Schema, FileEqualsTheTableOfKeys) {
   const auto path = kSource / "configs" / "schema.json";
   if (std::getenv("MHA_UPDATE") != nullptr) std::ofstream(path, std::ios::binary) << schema_json();

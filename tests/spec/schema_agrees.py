@@ -100,12 +100,13 @@ def place(config, path):
 
 def mutants(schema):
     words = sorted(enums(schema))
-    values = VALUES + words + [w + "x" for w in words] + sorted(bounds(schema))
+    values = VALUES + sorted(bounds(schema))
+    spelt = words + [w + "x" for w in words]
     top = list(schema["properties"])
     for base in BASES:
         yield base
         for path in paths(base):
-            for value in values:
+            for value in values + (spelt if isinstance(place(base, path), str) else ["host"]):
                 changed = copy.deepcopy(base)
                 place(changed, path[:-1])[path[-1]] = value
                 yield changed
@@ -117,7 +118,7 @@ def mutants(schema):
                 place(extra, path)["unknown_key"] = 1
                 yield extra
         for key in top + ["unknown_key", "Heads"]:
-            for value in values:
+            for value in values + words:
                 changed = copy.deepcopy(base)
                 changed[key] = value
                 yield changed
