@@ -1,4 +1,5 @@
 // Calls: what they compute, and every status with nothing written.
+#include <HalideRuntime.h>
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -343,6 +344,26 @@ TEST_F(Call, AbiAndCpu) {
   // How much a call needs can be asked on any machine.
   EXPECT_EQ(mha_workspace_size(&toy.kernel, &call.args, 1, &bytes), MHA_OK);
   toy.kernel.cpu_features = mha_cpu_features();
+  EXPECT_EQ(call.run(one), MHA_OK) << mha_last_message();
+}
+
+TEST_F(Call, BuffersAreDenseWithRoundedExtents) {
+  ToyKernel::on_task = [](void** argv) {
+    const halide_buffer_t* buffer = static_cast<halide_buffer_t*>(argv[1]);
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(buffer->host) % 64, 0u);
+    EXPECT_EQ(buffer->dimensions, 3);
+    EXPECT_TRUE(buffer->type == halide_type_t(halide_type_float, 32));
+    const int32_t extents[3] = {kToyWidth, 32, 2};
+    int32_t stride = 1;
+    for (int i = 0; i < 3; ++i) {
+      EXPECT_EQ(buffer->dim[i].min, 0);
+      EXPECT_EQ(buffer->dim[i].extent, extents[i]);
+      EXPECT_EQ(buffer->dim[i].stride, stride);
+      stride *= extents[i];
+    }
+    return 0;
+  };
+  ToyCall call(toy, 2, 18, 8, 1);
   EXPECT_EQ(call.run(one), MHA_OK) << mha_last_message();
 }
 

@@ -246,6 +246,7 @@ TEST(Safetensors, Strings) {
   expect_bad(named("\xF8\x88\x80\x80\x80"), "UTF-8");
   expect_bad(named(std::string("a\0b", 3)), "control character");
   expect_bad(named("a\nb"), "control character");
+  expect_bad(file_of("{\"__metadata__\":{\"a\":\"\t\"}}", ""), "control character");
   expect_bad(named(R"(a\u0000b)"), "NUL");
   expect_bad(named(R"(a\u001bb)"), "control characters");
   expect_bad(named(R"(\ud800)"), "surrogate");

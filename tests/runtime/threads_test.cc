@@ -1,4 +1,5 @@
 // Contexts: pools, hooks, many callers, fork.
+#include <HalideRuntime.h>
 #include <gtest/gtest.h>
 #include <sched.h>
 #include <signal.h>
@@ -119,6 +120,89 @@ TEST(Pool, AllThreadsWork) {
   ASSERT_EQ(call.run(context), MHA_OK) << mha_last_message();
   EXPECT_EQ(call.y, call.expected());
   EXPECT_EQ(seen.size(), 4u);
+}
+
+// Whoever waits here does so for at most ten seconds.
+template <typename Condition>
+void wait_until(Condition condition) {
+  for (int i = 0; i < 10'000 && !condition(); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+}
+
+TEST(Pool, CallWaitsForItsWorkers) {
+  ToyKernel toy;
+  const std::thread::id caller = std::this_thread::get_id();
+  std::atomic<int> begun{0}, ended{0};
+  ToyKernel::on_task = [&](void**) {
+    if (std::this_thread::get_id() == caller) {
+      wait_until([&] { return begun > 0; });
+      return 0;
+    }
+    ++begun;
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    ++ended;
+    return 0;
+  };
+  TestContext context(2);
+  ToyCall call(toy, 1, 4, 40, 2);
+  ASSERT_EQ(call.run(context), MHA_OK) << mha_last_message();
+  EXPECT_GT(ended, 0);
+  EXPECT_EQ(ended, begun);
+}
+
+TEST(Pool, EachThreadHasItsOwnScratch) {
+  ToyKernel toy;
+  std::atomic<int> inside{0}, wrong{0};
+  ToyKernel::on_task = [&](void** argv) {
+    void* context = *static_cast<void**>(argv[0]);
+    int* own = static_cast<int*>(mha_halide_malloc(context, sizeof(int)));
+    if (own == nullptr) return -11;
+    const int number = ++inside;
+    *own = number;
+    wait_until([&] { return inside >= 3; });
+    if (*own != number) ++wrong;
+    mha_halide_free(context, own);
+    return 0;
+  };
+  TestContext context(3);
+  ToyCall call(toy, 1, 6, 40, 3);  // three tasks, each of which waits for the other two
+  ASSERT_EQ(call.run(context), MHA_OK) << mha_last_message();
+  EXPECT_EQ(inside, 3);
+  EXPECT_EQ(wrong, 0);
+}
+
+TEST(Pool, BusyPoolLeavesTheSecondCallerToItself) {
+  ToyKernel toy;
+  TestContext context(2);
+  std::atomic<bool> first_inside{false}, second_done{false};
+  std::atomic<int> elsewhere{0};
+  std::thread::id second;
+  std::mutex mutex;
+  ToyKernel::on_task = [&](void** argv) {
+    // The second call has two sequences, the first one.
+    if (static_cast<halide_buffer_t*>(argv[1])->dim[2].extent == 1) {
+      first_inside = true;
+      wait_until([&] { return second_done.load(); });
+      return 0;
+    }
+    std::lock_guard lock(mutex);
+    if (std::this_thread::get_id() != second) ++elsewhere;
+    return 0;
+  };
+  ToyCall first(toy, 1, 64, 40, 2);
+  mha_status first_status = MHA_INTERNAL;
+  std::thread first_caller([&] { first_status = first.run(context); });
+  wait_until([&] { return first_inside.load(); });
+  second = std::this_thread::get_id();
+  ToyCall call(toy, 2, 64, 40, 2);
+  EXPECT_EQ(call.run(context), MHA_OK) << mha_last_message();
+  EXPECT_EQ(call.y, call.expected());
+  second_done = true;
+  first_caller.join();
+  EXPECT_EQ(first_status, MHA_OK);
+  EXPECT_EQ(first.y, first.expected());
+  EXPECT_EQ(elsewhere, 0);
 }
 
 TEST(Pool, TaskOrderIsReversedWhenAsked) {

@@ -425,7 +425,8 @@ TEST_F(WeightFiles, Shards) {
                       {"absent.safetensors"});
   expect_load_refused(folder.write("b", index("\"one.safetensors\"")), 3, MHA_BAD_FILE,
                       {"one.safetensors", "'w_k'"});
-  for (const char* outside : {"\"../two.safetensors\"", "\"/etc/passwd\"", "\"\"", "\"sub/two\""}) {
+  for (const char* outside :
+       {"\"../two.safetensors\"", "\"/etc/passwd\"", "\"\"", "\"..\"", "\"sub/two\""}) {
     expect_load_refused(folder.write("c", index(outside)), 3, MHA_BAD_FILE, {"no file beside it"});
   }
   expect_load_refused(folder.write("d", index("7")), 3, MHA_BAD_FILE, {"not valid JSON"});
