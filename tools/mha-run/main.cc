@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,7 +23,8 @@ namespace mha {
 namespace {
 
 struct Options {
-  std::string config, input, output, weights, target, size;
+  std::string config, size;
+  std::optional<std::string> input, output, weights, target;
   int layer = 0;
   int threads = 0;
   uint64_t seed = 0;
@@ -70,15 +72,16 @@ class Run {
       throw DiagnosedError(format_diagnostics(missing, parsed.text));
     }
     // All that can be refused is refused before anything is generated.
-    if (!options_.output.empty()) check_output_file(options_.output);
-    if (!options_.weights.empty() && spec_.op != Op::kBlock) {
+    if (options_.output) check_output_file(*options_.output);
+    if (options_.target && options_.target->empty()) throw UserError("--target: no name is given");
+    if (options_.weights && spec_.op != Op::kBlock) {
       throw UserError("--weights: op attention has no weights");
     }
     read_tensors();
 
     KernelRequest request;
     request.config_text = parsed.text;
-    request.target = options_.target;
+    request.target = options_.target.value_or("");
     request.threads = threads_;
     const std::string object = kernel(request);
     KernelLibrary library(object, spec_.name);
@@ -95,7 +98,7 @@ class Run {
     describe(info.target, call);
     bool passed = true;
     if (options_.verify) passed = verify(json);
-    if (!options_.output.empty()) write_outputs();
+    if (options_.output) write_outputs();
     if (options_.bench) time(library, call, json);
     json["schedule"] = {{"origin", info.schedule_origin}};
     if (console_.json()) console_.print_json(json);
@@ -116,7 +119,7 @@ class Run {
   void read_tensors() {
     const SizeOptions sizes = parse_sizes(options_.size, spec_);
     std::unique_ptr<TensorFile> file;
-    if (!options_.input.empty()) file = std::make_unique<TensorFile>(options_.input);
+    if (options_.input) file = std::make_unique<TensorFile>(*options_.input);
     lengths_ = resolve_lengths(spec_, file.get(), sizes);
     if (file != nullptr) {
       inputs_ = read_inputs(spec_, lengths_, *file);
@@ -125,9 +128,9 @@ class Run {
         inputs_.emplace(decl.name, random_tensor(spec_, lengths_, decl, options_.seed));
       }
     }
-    if (!options_.weights.empty()) {
+    if (options_.weights) {
       // Read here too, so that a file that does not fit is refused before the kernel is made.
-      weights_ = read_weights(spec_, options_.weights, options_.layer);
+      weights_ = read_weights(spec_, *options_.weights, options_.layer);
     } else {
       for (const TensorDecl& decl : weight_tensors(spec_)) {
         weights_.emplace(decl.name, random_tensor(spec_, lengths_, decl, options_.seed));
@@ -145,8 +148,8 @@ class Run {
     for (auto& [name, tensor] : inputs_) call.bind(name, tensor.data());
     for (HostTensor& tensor : outputs_) call.bind(tensor.decl.name, tensor.data());
     if (spec_.op != Op::kBlock) return;
-    if (!options_.weights.empty()) {
-      call.load_weights(options_.weights, options_.layer);
+    if (options_.weights) {
+      call.load_weights(*options_.weights, options_.layer);
       return;
     }
     std::vector<mha_weight_array> arrays;
@@ -178,13 +181,13 @@ class Run {
     };
     const std::string random = "random, seed " + std::to_string(options_.seed);
     for (const auto& [name, tensor] : inputs_) {
-      line(tensor, options_.input.empty() ? random : "from " + options_.input);
+      line(tensor, options_.input ? "from " + *options_.input : random);
     }
     for (const auto& [name, tensor] : weights_) {
-      line(tensor, options_.weights.empty() ? random : "from " + options_.weights);
+      line(tensor, options_.weights ? "from " + *options_.weights : random);
     }
     for (const HostTensor& tensor : outputs_) {
-      line(tensor, options_.output.empty() ? "output" : "to " + options_.output);
+      line(tensor, options_.output ? "to " + *options_.output : "output");
     }
   }
 
@@ -230,7 +233,7 @@ class Run {
                          tensor.decl.shape,
                          {static_cast<const char*>(tensor.data()), tensor.bytes()}});
     }
-    write_safetensors(options_.output, entries);
+    write_safetensors(*options_.output, entries);
   }
 
   void time(const KernelLibrary& library, Call& call, nlohmann::ordered_json& json) {

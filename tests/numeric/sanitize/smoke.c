@@ -11,6 +11,14 @@
 
 extern const mha_kernel KERNEL;
 
+#if defined(__SANITIZE_THREAD__) && !defined(__clang__)
+/* LLVM's code calls these by name; GCC's runtime has them as its interceptors of the plain
+ * functions alone. */
+void* __tsan_memset(void* to, int value, size_t bytes) { return memset(to, value, bytes); }
+void* __tsan_memcpy(void* to, const void* from, size_t bytes) { return memcpy(to, from, bytes); }
+void* __tsan_memmove(void* to, const void* from, size_t bytes) { return memmove(to, from, bytes); }
+#endif
+
 static int64_t extent(const mha_extent* e, const mha_call* call) {
   int64_t value = e->symbol == MHA_SYMBOL_BATCH   ? call->batch
                   : e->symbol == MHA_SYMBOL_QUERY ? call->query_length
