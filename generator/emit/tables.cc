@@ -76,6 +76,9 @@ class Rows {
   std::map<size_t, llvm::Constant*> pointers_;
 };
 
+static_assert(int{MHA_SYMBOL_KEY} == int(Symbol::kKey) &&
+              int{MHA_SYMBOL_TASK0} == int(Symbol::kTask0) &&
+              int{MHA_SYMBOL_SEQUENCE_OFFSET} == int(Symbol::kSequenceOffset));
 mha_extent extent_of(const Extent& extent) {
   return {extent.scale, static_cast<int32_t>(extent.symbol), extent.round};
 }
@@ -153,6 +156,8 @@ class Builder {
       rows[i].dtype = dtype_of(from[i].dtype);
       rows[i].rank = static_cast<uint32_t>(from[i].axes.size());
       rows[i].offset = static_cast<uint32_t>(sizeof(mha_call) + i * sizeof(mha_tensor));
+      static_assert(int{MHA_CHECK_KEY_LENGTHS} == int(ValueCheck::kKeyLengths) &&
+                    int{MHA_CHECK_INT32_OFFSET} == int(ValueCheck::kInt32Offset));
       rows[i].check = static_cast<uint32_t>(from[i].check);
       for (size_t a = 0; a < from[i].axes.size(); ++a) rows[i].axes[a] = extent_of(from[i].axes[a]);
     }
@@ -305,8 +310,9 @@ class Builder {
     kernel.cpu_features = kernel_.machine.cpu_features;
     kernel.args_size = sizeof(mha_call) + kernel_.program.tensors.size() * sizeof(mha_tensor);
     kernel.self_length = plan.self_length;
-    static_assert(int(QueryOffset::kStart) == 0 && int(QueryOffset::kEnd) == 1 &&
-                  int(QueryOffset::kInput) == 2);
+    static_assert(int{MHA_OFFSET_START} == int(QueryOffset::kStart) &&
+                  int{MHA_OFFSET_END} == int(QueryOffset::kEnd) &&
+                  int{MHA_OFFSET_INPUT} == int(QueryOffset::kInput));
     kernel.offset_kind = static_cast<uint32_t>(plan.attention.query_offset);
     kernel.key_lengths_tensor = tensor_index("key_lengths");
     kernel.query_offset_tensor = tensor_index("query_offset");

@@ -190,6 +190,36 @@ TEST(Library, TwoInOneProgram) {
   shell(build(folder.path(), "handmade", folder / "two.c", folder / "libother.a"));
 }
 
+// The generated code itself is instrumented: it, not the program around it, writes past the end.
+TEST(Library, AddressSanitizerSeesIntoStages) {
+  Folder folder;
+  GenerateOptions options;
+  options.sanitizer = "address";
+  write_files(folder.path(), generate_handmade("handmade", "host", options));
+  const std::string source = MHA_SOURCE "/tests/emit/sanitizer_main.c";
+  shell(build(folder.path(), "handmade", source, "-DSHORT=0 -fsanitize=address"));
+  const std::string program =
+      build(folder.path(), "handmade", source, "-DSHORT=4 -fsanitize=address");
+  const std::string report = shell("! " + program);
+  EXPECT_THAT(report, HasSubstr("heap-buffer-overflow"));
+  EXPECT_THAT(report, HasSubstr("in handmade_stage_double"));
+}
+
+TEST(Library, ThreadSanitizerLinksAndRuns) {
+  Folder folder;
+  GenerateOptions options;
+  options.sanitizer = "thread";
+  const Generated made = generate_handmade("handmade", "host", options);
+  write_files(folder.path(), made);
+  bool instrumented = false;
+  for (const Symbol& symbol : symbols_of(made.files.at("libhandmade.a"))) {
+    instrumented = instrumented || symbol.name.starts_with("__tsan_");
+  }
+  EXPECT_TRUE(instrumented);
+  shell(build(folder.path(), "handmade", MHA_SOURCE "/tests/emit/sanitizer_main.c",
+              "-DSHORT=0 -fsanitize=thread"));
+}
+
 TEST(Library, CodeKeepsToItsTarget) {
   struct Case {
     std::string target, has, lacks;
@@ -315,6 +345,11 @@ TEST(Manifest, CountsBlocks) {
   EXPECT_EQ(causal.hidden, 2);
   EXPECT_EQ(causal.partial, 4);
   EXPECT_EQ(causal.full, 2);
+  // Blocks that do not line up: m m h h / f m m m / f f f m.
+  const BlockCount crooked = count_blocks(made.plan, 100, 64);
+  EXPECT_EQ(crooked.hidden, 2);
+  EXPECT_EQ(crooked.partial, 6);
+  EXPECT_EQ(crooked.full, 4);
 }
 
 TEST(Cost, CountsVisibleWorkOnly) {
