@@ -128,7 +128,7 @@ int main(int argc, char** argv) {
       [&](CLI::App& app) {
         app.add_option("--config", options.configs, "A YAML file that describes one library")
             ->required()
-            ->type_name("FILE...");
+            ->type_name("FILE");
         app.add_option(
                "--target", options.targets,
                "The machine to generate for: host, x86-64-v2, -v3, -v4, zen4, zen5, sapphirerapids "
@@ -149,7 +149,7 @@ int main(int argc, char** argv) {
         app.add_option("--emit", options.emit, "Further files: asm, llvm, mlir, stmt, stmt_html")
             ->delimiter(',')
             ->allow_extra_args(false)
-            ->type_name("KIND,...");
+            ->type_name("KIND");
         app.add_flag("--check", options.check, "Validate the configs only");
         app.add_flag("--explain", options.explain,
                      "Print what would be generated and why; write nothing");
