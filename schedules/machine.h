@@ -10,17 +10,18 @@
 namespace mha {
 
 struct Machine {
-  std::string target;         // "zen5": one of the named targets of the spec
-  int vector_floats = 4;      // f32 lanes of a vector register
+  std::string target;     // "zen5": one of the named targets of the spec
+  int vector_floats = 4;  // f32 lanes of a vector register
   int vector_registers = 16;
   int fma_ports = 2;
   bool fma = false;
-  int64_t l1d_bytes = 32 << 10, l2_bytes = 256 << 10, l3_bytes = 8 << 20;  // of one core; l3 as shared
-  uint64_t cpu_features = 0;  // MHA_CPU_* bits of the runtime's ABI
+  int64_t l1d_bytes = 32 << 10, l2_bytes = 256 << 10,
+          l3_bytes = 8 << 20;  // of one core; l3 as shared
+  uint64_t cpu_features = 0;   // MHA_CPU_* bits of the runtime's ABI
 };
 
-// The named targets that code can be generated for, in the order of the spec's table; caches are those of a
-// typical part.
+// The named targets that code can be generated for, in the order of the spec's table; caches are
+// those of a typical part.
 std::vector<std::string> named_targets();
 std::optional<Machine> named_machine(const std::string& target);
 
