@@ -73,6 +73,7 @@ class Facts : public hi::IRVisitor {
   // Loops that are not serial; vector loads from scattered addresses in product loops; accumulators
   // that are not in registers, or more than there are.
   std::vector<std::string> parallel, gathers, spills;
+  int64_t most_floats = 0;       // that are allocated for a product
   size_t most_accumulators = 0;  // vectors that one product loop adds to
 
  protected:
@@ -113,8 +114,10 @@ class Facts : public hi::IRVisitor {
   }
   void visit(const hi::Allocate* op) override {
     if (has(op->name, "product")) {
-      const bool fixed = op->constant_allocation_size() > 0;
-      if (!fixed || op->memory_type != Halide::MemoryType::Register) spills.push_back(op->name);
+      const int64_t floats = op->constant_allocation_size();
+      most_floats = std::max<int64_t>(most_floats, floats);
+      if (floats == 0 || op->memory_type != Halide::MemoryType::Register)
+        spills.push_back(op->name);
     }
     IRVisitor::visit(op);
   }
@@ -255,7 +258,11 @@ std::vector<Case> hot_stages() {
        {"query_length: 512\n", "layout: bhsd\nquery_length: 512\n",
         "query_length: 1000\nmask: {causal: true}\n", "d_value: 24\nquery_length: 113\n",
         "kv_heads: 1\nquery_length: {min: 1, max: 300}\nmask: {key_lengths: true}\n",
-        "query_length: 1\nkey_length: 1000\n"}) {
+        "query_length: 1\nkey_length: 1000\n",
+        "query_length: {min: 1, max: 200}\nkey_length: 77\nquery_offset: end\n"
+        "mask: {causal: true, key_lengths: true}\n",
+        "query_length: 70\nkey_length: {min: 5, max: 333}\nquery_offset: input\n"
+        "mask: {causal: true}\n"}) {
     cases.push_back({attention(more), "attention"});
   }
   cases.push_back({attention("query_length: 200\noutputs: [output, weights]\n"), "weights"});
@@ -272,7 +279,8 @@ std::vector<Case> hot_stages() {
 
 // In the hot loops every vector is loaded from neighbours in memory, and every sum stays in
 // registers.
-void expect_hot_loops(const Case& c, const Machine& machine, const Schedule& schedule) {
+void expect_hot_loops(const Case& c, const Machine& machine, const Schedule& schedule,
+                      int least_loops) {
   SCOPED_TRACE(machine.target + ", stage " + c.stage + " of\n" + c.config + schedule.text());
   Lowered stage;
   try {
@@ -282,9 +290,10 @@ void expect_hot_loops(const Case& c, const Machine& machine, const Schedule& sch
     return;
   }
   const Facts found(stage.body);
-  EXPECT_GE(found.product_loops, 1);
+  EXPECT_GE(found.product_loops, least_loops);
   EXPECT_EQ(found.gathers, std::vector<std::string>{});
   EXPECT_EQ(found.spills, std::vector<std::string>{});
+  EXPECT_LE(found.most_floats, machine.vector_registers * machine.vector_floats);
   EXPECT_LT(found.most_accumulators, static_cast<size_t>(machine.vector_registers));
   EXPECT_EQ(found.parallel, std::vector<std::string>{});
 }
@@ -293,7 +302,7 @@ TEST(Loops, HotLoopsLoadWholeVectors) {
   for (const char* target : {"zen5", "x86-64-v3"}) {
     const Machine machine = machine_named(target);
     for (const Case& c : hot_stages()) {
-      expect_hot_loops(c, machine, default_schedule(plan_of(c.config), machine, 1));
+      expect_hot_loops(c, machine, default_schedule(plan_of(c.config), machine, 1), 1);
     }
   }
 }
@@ -317,7 +326,27 @@ TEST(Loops, LegalSchedulesLower) {
     }
     if (!check_schedule(schedule, plan, machine).empty()) continue;
     SCOPED_TRACE("MHA_TEST_SEED=" + std::to_string(seed) + ", schedule " + std::to_string(done));
-    expect_hot_loops(c, machine, schedule);
+    expect_hot_loops(c, machine, schedule, 1);
+    ++done;
+  }
+}
+
+// Every stage of random plans under its default.
+TEST(Loops, RandomPlansLower) {
+  const uint64_t seed = test_seed();
+  std::mt19937_64 random(seed);
+  for (int done = 0; done < 25;) {
+    const std::optional<std::string> config = random_config(random);
+    if (!config) continue;
+    const Plan plan = plan_of(*config);
+    const Machine machine = machine_named(random() % 2 ? "zen5" : "x86-64-v2");
+    const Schedule schedule = default_schedule(plan, machine, 1);
+    SCOPED_TRACE("MHA_TEST_SEED=" + std::to_string(seed) + ", plan " + std::to_string(done));
+    for (const Stage& stage : scheduled_program(plan, schedule, machine).stages) {
+      if (stage.name.rfind("pack_", 0) == 0) continue;  // no product
+      // A sum over one element has no loop.
+      expect_hot_loops({*config, stage.name}, machine, schedule, 0);
+    }
     ++done;
   }
 }
