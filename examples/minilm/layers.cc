@@ -5,11 +5,13 @@
 #include <cmath>
 #include <cstring>
 #include <stdexcept>
+#include <utility>
 
 namespace mha::minilm {
 namespace {
 
 constexpr size_t kPanel = 16;
+constexpr size_t kPrefetchRows = 64;
 
 // Compiled once for each instruction set below: bodies are inlined into functions that differ in
 // their target alone.
@@ -27,6 +29,10 @@ MHA_INLINE void tile(const float* x, size_t inputs, const float* panel, const fl
     for (size_t r = 0; r < Rows; ++r) sum[r][v] = *(const Vector*)(bias + v * Lanes);
   }
   for (size_t k = 0; k < inputs; ++k) {
+    // A short sentence reads the weights faster than the hardware fetches them ahead: 6 layers of
+    // 16 tokens take 1.4 ms with this line and 2.0 ms without (Zen 5, from the L3 cache). Past the
+    // end it asks for nothing that is used.
+    __builtin_prefetch(panel + (k + kPrefetchRows) * kPanel);
     Vector weight[kVectors];
     for (size_t v = 0; v < kVectors; ++v) {
       weight[v] = *(const Vector*)(panel + k * kPanel + v * Lanes);
@@ -50,23 +56,24 @@ struct Operands {
   float* y;
 };
 
-// A panel (K x 16) stays in the cache while all rows pass by it. `Rows` rows at a time are as many
-// accumulators as the registers hold; what is left goes in smaller tiles.
-template <size_t Lanes, size_t Rows>
+// A panel (K x 16) stays in the cache while all rows pass by it, in tiles of nearly equal height:
+// `MaxRows` rows are as many accumulators as the registers hold, and 17 rows are better cut 9 + 8
+// than 16 + 1, because one accumulator waits for its own last addition.
+template <size_t Lanes, size_t MaxRows>
 MHA_INLINE void multiply(const Operands& o) {
+  const size_t tiles = (o.rows + MaxRows - 1) / MaxRows;
   for (size_t n = 0; n < o.outputs; n += kPanel) {
     const float* panel = o.panels + n * o.inputs;
-    size_t row = 0;
-    auto run = [&]<size_t Count>() __attribute__((always_inline)) {
-      for (; row + Count <= o.rows; row += Count) {
-        tile<Lanes, Count>(o.x + row * o.inputs, o.inputs, panel, o.bias + n,
-                           o.y + row * o.outputs + n, o.outputs);
-      }
-    };
-    run.template operator()<Rows>();
-    if constexpr (Rows > 4) run.template operator()<4>();
-    run.template operator()<2>();
-    run.template operator()<1>();
+    for (size_t t = 0; t < tiles; ++t) {
+      const size_t row = o.rows * t / tiles, count = o.rows * (t + 1) / tiles - row;
+      const float* x = o.x + row * o.inputs;
+      float* y = o.y + row * o.outputs + n;
+      [&]<size_t... I>(std::index_sequence<I...>) __attribute__((always_inline)) {
+        (void)((count == I + 1 &&
+                (tile<Lanes, I + 1>(x, o.inputs, panel, o.bias + n, y, o.outputs), true)) ||
+               ...);
+      }(std::make_index_sequence<MaxRows>());
+    }
   }
 }
 
