@@ -9,10 +9,10 @@ namespace mha {
 
 namespace {
 
-// rows x vectors accumulators, one register for every vector loaded and one for a scalar, must fit
-// the register file.
+// rows x vectors accumulators, one register for every vector loaded and one for a scalar (and one
+// for a product where there is no fused multiply-add), must fit the register file.
 int most_rows(const Machine& machine, int vectors) {
-  return (machine.vector_registers - vectors - 1) / vectors;
+  return (machine.vector_registers - vectors - (machine.fma ? 1 : 2)) / vectors;
 }
 
 int largest_at_most(const std::vector<int64_t>& values, int64_t bound) {
@@ -49,22 +49,51 @@ int tile_rows(const Machine& machine, const std::string& stage, const std::strin
                          std::min<int64_t>(wanted, std::max<int64_t>(rows, 1)));
 }
 
+// The largest legal value of an attention parameter up to `bound` that `factor` divides.
+int largest_multiple(const std::string& param, int factor, int64_t bound) {
+  int64_t best = 0;
+  for (int64_t value : values_of("attention", param)) {
+    if (value <= bound && value % factor == 0) best = value;
+  }
+  return static_cast<int>(best);
+}
+
+// The tallest value tile, and the smallest block of at least (and less than twice) the wanted
+// queries that whole tiles of scores and of values fill.
+struct QueryTiles {
+  int query_block = 0, value_rows = 1;
+};
+QueryTiles query_tiles(int wanted_queries, int score_queries, int most_value_rows) {
+  for (int rows = most_value_rows; rows >= 1; rows--) {
+    const std::vector<int64_t>& legal_rows = values_of("attention", "value_rows");
+    if (std::find(legal_rows.begin(), legal_rows.end(), rows) == legal_rows.end()) continue;
+    for (int64_t block : values_of("attention", "query_block")) {
+      if (block >= wanted_queries && block < 2 * wanted_queries && block % score_queries == 0 &&
+          block % rows == 0) {
+        return {static_cast<int>(block), rows};
+      }
+    }
+  }
+  return {wanted_queries, 1};
+}
+
 StageSchedule attention_default(const Plan& plan, const Machine& machine) {
   const Attention& a = plan.attention;
   const int lanes = machine.vector_floats;
   const int64_t queries = plan.query_length.max;
   const int64_t keys = (plan.self_length ? plan.query_length : plan.key_length).max;
-  int query_vectors = machine.vector_registers >= 32 ? 2 : 2;
-  int query_block = 4 * lanes;
-  if (queries <= 2 * lanes) query_block = 2 * lanes;
-  if (queries <= lanes) query_block = lanes, query_vectors = 1;
+  // Four vectors of queries share each element of K that is loaded; fewer where there are no more
+  // queries.
+  const int query_vectors = queries <= lanes ? 1 : 2;
+  const int wanted_queries = lanes * (queries <= lanes ? 1 : queries <= 2 * lanes ? 2 : 4);
   const int value_vectors = tile_vectors(padded_width(a.d_value, lanes) / lanes);
+  const QueryTiles tiles =
+      query_tiles(wanted_queries, query_vectors * lanes,
+                  tile_rows(machine, "attention", "value_rows", value_vectors, wanted_queries));
   // Blocks of scores and probabilities that stay in L1 beside the tiles; of longer sequences larger
   // ones, so that the partial results of a query block stay in L2 until they are merged.
-  const int key_block = keys <= 2048 ? 128 : 512;
   const int key_tile = tile_rows(machine, "attention", "key_tile", query_vectors, keys);
-  const int value_rows = largest_at_most(
-      {1, 2, 4, 8, 16}, tile_rows(machine, "attention", "value_rows", value_vectors, query_block));
+  const int key_block = largest_multiple("key_block", key_tile, keys <= 2048 ? 128 : 512);
   // Vector loads need V's rows padded. Rows that lie a multiple of 4 KiB apart share a few sets of
   // L1, and rows of long sequences are better read from as few pages as they need.
   const bool block = plan.op == Op::kBlock;
@@ -74,11 +103,11 @@ StageSchedule attention_default(const Plan& plan, const Machine& machine) {
   const bool pack_values =
       !block && (a.d_value % lanes != 0 || (aliased && queries >= 128 && keys >= 256) || long_keys);
   return {"attention",
-          {{"query_block", query_block},
+          {{"query_block", tiles.query_block},
            {"key_block", key_block},
            {"key_tile", key_tile},
            {"query_vectors", query_vectors},
-           {"value_rows", value_rows},
+           {"value_rows", tiles.value_rows},
            {"value_vectors", value_vectors},
            {"width_unroll", 4},
            {"key_unroll", 2},

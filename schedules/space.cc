@@ -17,8 +17,10 @@ std::vector<std::string> stage_names(const Plan& plan) {
 
 const std::vector<ParamInfo>& stage_space(const std::string& stage) {
   static const std::vector<ParamInfo> attention = {
-      {"query_block", {4, 8, 16, 32, 48, 64, 96, 128, 192, 256}, "queries of one task"},
-      {"key_block", {32, 64, 128, 256, 512, 1024, 2048, 4096}, "keys of one partial softmax"},
+      {"query_block", {4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256}, "queries of one task"},
+      {"key_block",
+       {32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096},
+       "keys of one partial softmax"},
       {"key_tile", {1, 2, 3, 4, 5, 6, 8, 10, 12, 14}, "keys of a register tile of scores"},
       {"query_vectors", {1, 2, 3, 4, 6}, "vectors of queries of a register tile of scores"},
       {"value_rows",
