@@ -313,6 +313,8 @@ struct Broken {
   const char* says;
 };
 
+void PrintTo(const Broken& broken, std::ostream* out) { *out << broken.name; }
+
 class Verifier : public testing::TestWithParam<Broken> {};
 
 constexpr char kWhole[] = R"(version: 1
