@@ -56,6 +56,29 @@ __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"))) do
   return sum;
 }
 
+// What a score of q and k may be off by because q and k themselves are: squares of the errors,
+// summed.
+__attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"))) double dot_squares(
+    const double* q, const double* q_error, const double* k, const double* k_error, int64_t n) {
+  double sums[8] = {};
+  int64_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    for (int lane = 0; lane < 8; ++lane) {
+      const double from_q = q_error[i + lane] * k[i + lane];
+      const double from_k = q[i + lane] * k_error[i + lane];
+      sums[lane] += from_q * from_q + from_k * from_k;
+    }
+  }
+  double sum = 0;
+  for (; i < n; ++i) {
+    const double from_q = q_error[i] * k[i];
+    const double from_k = q[i] * k_error[i];
+    sum += from_q * from_q + from_k * from_k;
+  }
+  for (double partial : sums) sum += partial;
+  return sum;
+}
+
 void parallel_for(int64_t count, const std::function<void(int64_t)>& body) {
   std::atomic<int64_t> next{0};
   auto work = [&] {
@@ -150,16 +173,21 @@ class Computation {
         biased ? numbers(bias) : std::vector<T>(static_cast<size_t>(heads * width));
     const int64_t m = spec_.d_model;
     Heads<T> result(lengths_.batch, heads, length, width, kBounds);
-    parallel_for(lengths_.batch * length, [&](int64_t row) {
-      const T* x_row = &x[static_cast<size_t>(row * m)];
+    // A few rows at a time, so that W is read from memory once for all of them.
+    constexpr int64_t kRows = 16;
+    const int64_t rows = lengths_.batch * length;
+    parallel_for((rows + kRows - 1) / kRows, [&](int64_t group) {
       for (int64_t n = 0; n < heads * width; ++n) {
         const T* w_row = &w[static_cast<size_t>(n * m)];
-        size_t at =
-            result.at(row / length, n / width, row % length) + static_cast<size_t>(n % width);
-        T bias_value = b_values[static_cast<size_t>(n)];
-        result.values[at] = dot(x_row, w_row, m) + bias_value;
-        if constexpr (kBounds) {
-          result.errors[at] = sum_error(m) * (dot_abs(x_row, w_row, m) + std::abs(bias_value));
+        const T bias_value = b_values[static_cast<size_t>(n)];
+        for (int64_t row = group * kRows; row < std::min(rows, (group + 1) * kRows); ++row) {
+          const T* x_row = &x[static_cast<size_t>(row * m)];
+          const size_t at =
+              result.at(row / length, n / width, row % length) + static_cast<size_t>(n % width);
+          result.values[at] = dot(x_row, w_row, m) + bias_value;
+          if constexpr (kBounds) {
+            result.errors[at] = sum_error(m) * (dot_abs(x_row, w_row, m) + std::abs(bias_value));
+          }
         }
       }
     });
@@ -270,14 +298,9 @@ class Computation {
     double largest = 0;
     for (int64_t j = 0; j < end; ++j) {
       const size_t k_at = k.at(b, g, j);
-      double magnitude = 0;
-      double squares = 0;
-      for (size_t d = 0; d < static_cast<size_t>(q.width); ++d) {
-        magnitude += std::abs(q.values[q_at + d] * k.values[k_at + d]);
-        const double from_q = q.errors[q_at + d] * k.values[k_at + d];
-        const double from_k = q.values[q_at + d] * k.errors[k_at + d];
-        squares += from_q * from_q + from_k * from_k;
-      }
+      const double magnitude = dot_abs(&q.values[q_at], &k.values[k_at], q.width);
+      const double squares =
+          dot_squares(&q.values[q_at], &q.errors[q_at], &k.values[k_at], &k.errors[k_at], q.width);
       largest = std::max(largest, sum_error(q.width) * magnitude + std::sqrt(squares));
     }
     return std::abs(spec_.scale) * largest;
@@ -285,19 +308,23 @@ class Computation {
 
   void attend_bounds(Heads<T>& o, const Heads<T>& v, int64_t b, int64_t h, int64_t g, int64_t i,
                      int64_t end, const std::vector<T>& p, double relative) const {
-    const size_t o_at = o.at(b, h, i);
-    for (int64_t c = 0; c < v.width; ++c) {
-      double magnitude = 0, inherited = 0, v_max = 0;
-      for (int64_t j = 0; j < end; ++j) {
-        const size_t at = v.at(b, g, j) + static_cast<size_t>(c);
-        magnitude += p[static_cast<size_t>(j)] * std::abs(v.values[at]);
-        inherited += p[static_cast<size_t>(j)] * v.errors[at];
-        v_max = std::max<double>(v_max, std::abs(v.values[at]));
+    const size_t width = static_cast<size_t>(v.width);
+    std::vector<double> magnitude(width), inherited(width), v_max(width);
+    for (int64_t j = 0; j < end; ++j) {
+      const size_t v_at = v.at(b, g, j);
+      const double weight = p[static_cast<size_t>(j)];
+      for (size_t c = 0; c < width; ++c) {
+        const double size = std::abs(v.values[v_at + c]);
+        magnitude[c] += weight * size;
+        inherited[c] += weight * v.errors[v_at + c];
+        v_max[c] = std::max(v_max[c], size);
       }
+    }
+    for (size_t c = 0; c < width; ++c) {
       // The last term: probabilities below the smallest normal float may become 0.
-      o.errors[o_at + static_cast<size_t>(c)] =
-          std::min(relative * magnitude, 2 * v_max) + inherited +
-          2 * FLT_MIN * static_cast<double>(end) * std::max(v_max, 1.0);
+      o.errors[o.at(b, h, i) + c] =
+          std::min(relative * magnitude[c], 2 * v_max[c]) + inherited[c] +
+          2 * FLT_MIN * static_cast<double>(end) * std::max(v_max[c], 1.0);
     }
   }
 
@@ -309,29 +336,33 @@ class Computation {
     const std::vector<T> bias =
         spec_.projection_bias.out ? numbers("b_o") : std::vector<T>(static_cast<size_t>(m));
     auto [y, bound] = outputs("output", true);
-    parallel_for(lengths_.batch * lengths_.query, [&, y = y, bound = bound](int64_t row) {
-      std::vector<T> concat(static_cast<size_t>(n));
-      std::vector<double> error(static_cast<size_t>(n));
-      for (int64_t c = 0; c < n; ++c) {
-        const size_t at =
-            o.at(row / o.length, c / o.width, row % o.length) + static_cast<size_t>(c % o.width);
-        concat[static_cast<size_t>(c)] = o.values[at];
-        if constexpr (kBounds) error[static_cast<size_t>(c)] = o.errors[at];
-      }
+    // The concat, row-major.
+    const int64_t rows = lengths_.batch * lengths_.query;
+    std::vector<T> concat(static_cast<size_t>(rows * n));
+    std::vector<double> errors(kBounds ? concat.size() : 0);
+    for (int64_t i = 0; i < rows * n; ++i) {
+      const int64_t row = i / n;
+      const int64_t c = i % n;
+      const size_t from =
+          o.at(row / o.length, c / o.width, row % o.length) + static_cast<size_t>(c % o.width);
+      concat[static_cast<size_t>(i)] = o.values[from];
+      if constexpr (kBounds) errors[static_cast<size_t>(i)] = o.errors[from];
+    }
+    constexpr int64_t kRows = 16;
+    parallel_for((rows + kRows - 1) / kRows, [&, y = y, bound = bound](int64_t group) {
+      const std::vector<double> zeros(static_cast<size_t>(kBounds ? n : 0));
       for (int64_t c = 0; c < m; ++c) {
         const T* w_row = &w[static_cast<size_t>(c * n)];
-        const size_t at = static_cast<size_t>(row * m + c);
         const T bias_value = bias[static_cast<size_t>(c)];
-        y->values[at] = dot(concat.data(), w_row, n) + bias_value;
-        if constexpr (kBounds) {
-          double squares = 0;
-          for (int64_t d = 0; d < n; ++d) {
-            const double part = error[static_cast<size_t>(d)] * w_row[d];
-            squares += part * part;
+        for (int64_t row = group * kRows; row < std::min(rows, (group + 1) * kRows); ++row) {
+          const T* o_row = &concat[static_cast<size_t>(row * n)];
+          const size_t at = static_cast<size_t>(row * m + c);
+          y->values[at] = dot(o_row, w_row, n) + bias_value;
+          if constexpr (kBounds) {
+            const double* error = &errors[static_cast<size_t>(row * n)];
+            bound->values[at] = sum_error(n) * (dot_abs(o_row, w_row, n) + std::abs(bias_value)) +
+                                std::sqrt(dot_squares(o_row, error, w_row, zeros.data(), n));
           }
-          bound->values[at] =
-              sum_error(n) * (dot_abs(concat.data(), w_row, n) + std::abs(bias_value)) +
-              std::sqrt(squares);
         }
       }
     });
