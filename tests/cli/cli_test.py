@@ -409,6 +409,20 @@ class CliTest(unittest.TestCase):
         self.assertAlmostEqual(report["percent_of_peak"], 100 * rate / report["peak_gflops"], places=6)
         self.assertIn(report["schedule"]["origin"], ("default", "record"))
 
+    def test_failed_verify(self):
+        """A kernel of the same name with another scale, planted into the cache, is found out."""
+        environment = {"XDG_CACHE_HOME": str(self.dir / "planted")}
+        other = self.write("other.yaml", ATTENTION + "scale: 0.9\n")
+        folder = self.dir / "planted" / "mha"
+        self.run_tool(RUN, "--config", self.config, "--verify", env=environment)
+        (right,) = folder.iterdir()
+        self.run_tool(RUN, "--config", other, "--verify", env=environment)
+        (wrong,) = set(folder.iterdir()) - {right}
+        shutil.copy(wrong / "libcli_attention.so", right / "libcli_attention.so")
+        result = self.run_tool(RUN, "--config", self.config, "--verify", "--json", code=1,
+                               says=["further from the reference"], env=environment)
+        self.assertFalse(json.loads(result.stdout)["verify"]["passed"])
+
     def test_cache_serves_many_processes(self):
         environment = dict(os.environ, XDG_CACHE_HOME=str(self.dir / "fresh"))
         words = [RUN, "--config", str(self.config), "--verify", "--quiet"]
