@@ -342,6 +342,7 @@ TEST(Loops, RandomPlansLower) {
     const Machine machine = machine_named(random() % 2 ? "zen5" : "x86-64-v2");
     const Schedule schedule = default_schedule(plan, machine, 1);
     SCOPED_TRACE("MHA_TEST_SEED=" + std::to_string(seed) + ", plan " + std::to_string(done));
+    ASSERT_TRUE(check_schedule(schedule, plan, machine).empty()) << *config << schedule.text();
     for (const Stage& stage : scheduled_program(plan, schedule, machine).stages) {
       if (stage.name.rfind("pack_", 0) == 0) continue;  // no product
       // A sum over one element has no loop.
