@@ -100,6 +100,8 @@ void schedule_scores(Stage& stage, const LoopLevel& level, const StageSchedule& 
         .unroll(x_inner);
     tile = LoopLevel(scores, x_outer);
   }
+  // One tile of one block, which the clamp of key rows can hide.
+  product.bound_extent(x, key_tile).bound_extent(c, 1);
   register_tile(product, tile, y, x, stage.domains.at("rd"), vector,
                 static_cast<int>(params.get("width_unroll")));
 }

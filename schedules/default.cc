@@ -92,8 +92,10 @@ StageSchedule attention_default(const Plan& plan, const Machine& machine) {
                   tile_rows(machine, "attention", "value_rows", value_vectors, wanted_queries));
   // Blocks of scores and probabilities that stay in L1 beside the tiles; of longer sequences larger
   // ones, so that the partial results of a query block stay in L2 until they are merged.
-  const int key_tile = tile_rows(machine, "attention", "key_tile", query_vectors, keys);
-  const int key_block = largest_multiple("key_block", key_tile, keys <= 2048 ? 128 : 512);
+  int key_tile = tile_rows(machine, "attention", "key_tile", query_vectors, keys);
+  const int64_t wanted_keys = keys <= 2048 ? 128 : 512;
+  while (largest_multiple("key_block", key_tile, wanted_keys) == 0) key_tile--;
+  const int key_block = largest_multiple("key_block", key_tile, wanted_keys);
   // Vector loads need V's rows padded. Rows that lie a multiple of 4 KiB apart share a few sets of
   // L1, and rows of long sequences are better read from as few pages as they need.
   const bool block = plan.op == Op::kBlock;
