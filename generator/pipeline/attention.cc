@@ -202,7 +202,9 @@ Stage build_attention(const Plan& plan, const Blocking& blocking, const Attentio
     total = row_sum(y);
   }
   // A row that sees no key has total 0 and gives 0.
-  row_scale(y) = select(total == 0.0f, 0.0f, 1.0f / total);
+  // NaN is not nothing: only a strict comparison tells them apart.
+  Expr nothing = Halide::strict_float(total == 0.0f);
+  row_scale(y) = select(nothing, 0.0f, 1.0f / total);
   result(d, y) = (single ? partial(d, y, 0) : merged(d, y)) * row_scale(y);
 
   Func output("output");
@@ -229,9 +231,10 @@ Stage build_attention(const Plan& plan, const Blocking& blocking, const Attentio
     outputs.push_back(rows);
     stage.operands.push_back(operand);
   };
-  add_row_output(
-      "lse", in.lse,
-      select(total == 0.0f, -kInfinity, highest * static_cast<float>(kLn2) + Halide::log(total)));
+  // Halide's logarithm of NaN is a number.
+  Expr log_total = select(Halide::strict_float(total > 0.0f), Halide::log(total), total);
+  add_row_output("lse", in.lse,
+                 select(nothing, -kInfinity, highest * static_cast<float>(kLn2) + log_total));
   add_row_output("row_max_out", in.row_max, max(highest, kLowest));
   add_row_output("row_scale_out", in.row_scale, row_scale(y));
   stage.pipeline = Halide::Pipeline(outputs);

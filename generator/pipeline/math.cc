@@ -21,9 +21,9 @@ Expr exp2_nonpositive(Expr x) {
   p = p * fraction + 2.402224243e-1f;
   p = p * fraction + 6.931470037e-1f;
   p = p * fraction + 1.0f;
-  // Multiplied rather than added to the exponent bits, which would turn a NaN into a number; and
-  // only a true "less than" gives 0, so that NaN reaches its row.
-  return Halide::select(x < -126.0f, 0.0f, p * power);
+  // Multiplied rather than added to the exponent bits, which would turn a NaN into a number. A
+  // strict "less than" is false for NaN; a relaxed one may be compiled as "not greater or equal".
+  return Halide::select(strict_float(x < -126.0f), 0.0f, p * power);
 }
 
 Expr StageScalars::get(Symbol symbol) {
