@@ -94,9 +94,13 @@ function(mha_add_library name)
     VERBATIM)
   add_custom_target(${name}_generate DEPENDS "${folder}/${name}/lib${name}.a" "${folder}/${name}/${name}.h")
 
-  add_library(${name} INTERFACE)
+  # Imported, so that the linker sees the runtime behind every kernel library that needs it.
+  file(MAKE_DIRECTORY "${folder}/${name}")
+  add_library(${name} STATIC IMPORTED GLOBAL)
   add_library(${name}::${name} ALIAS ${name})  # as in NAME-config.cmake
   add_dependencies(${name} ${name}_generate)
-  target_include_directories(${name} INTERFACE "${folder}/${name}")
-  target_link_libraries(${name} INTERFACE "${folder}/${name}/lib${name}.a" mha::runtime)
+  set_target_properties(${name} PROPERTIES
+    IMPORTED_LOCATION "${folder}/${name}/lib${name}.a"
+    INTERFACE_INCLUDE_DIRECTORIES "${folder}/${name}"
+    INTERFACE_LINK_LIBRARIES mha::runtime)
 endfunction()
