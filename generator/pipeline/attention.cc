@@ -12,7 +12,6 @@
 
 namespace mha {
 
-using Halide::cast;
 using Halide::Expr;
 using Halide::Func;
 using Halide::likely;
@@ -57,8 +56,8 @@ struct Scores {
                                                            : scalars.get(Symbol::kSequenceOffset);
     causal_ = attention.causal;
     first_query_ = block * blocking.query_block;
-    key_end = causal_ ? max(min(keys, first_query_ + blocking.query_block + offset), 0) : keys;
     query_tail = !plan.query_length.fixed() || plan.query_length.max % blocking.query_block != 0;
+    key_end = max(query_key_end(blocking.query_block), 0);
     const Range& key_range = plan.self_length ? plan.query_length : plan.key_length;
     key_tail_ = !key_range.fixed() || key_range.max % blocking.key_tile != 0;
     ragged_ = attention.key_lengths || key_tail_;
@@ -84,19 +83,29 @@ struct Scores {
     return select(row < key_length, likely(row), key_length - 1);
   }
 
-  // Keys from here on are hidden from every query of the block before `query_end`.
-  Expr tile_key_end(const Expr& query_end) const {
-    return causal_ ? min(keys, first_query_ + query_end + offset) : keys;
+  // Keys from here on are hidden from every query of the block before `query_end`. Queries past the
+  // last one, which only fill the block, do not count: V may hold anything where they alone would
+  // see it.
+  Expr query_key_end(const Expr& query_end) const {
+    if (!causal_) return keys;
+    Expr end = first_query_ + query_end;
+    if (query_tail) end = min(end, query_length);
+    return min(keys, end + offset);
   }
 
-  // s where query y sees key x of block c, else -inf. A hidden NaN or Inf ends here.
-  Expr visible_or_hidden(Expr score) const {
-    if (!masked) return score;
+  // Whether query y sees key x of block c; undefined where every query sees every key.
+  Expr visible() const {
     Expr key = c * blocking_.key_block + x;
-    Expr visible;
-    if (causal_) visible = key <= first_query_ + y + offset;
-    if (ragged_) visible = visible.defined() ? visible && key < keys : key < keys;
-    return select(visible, likely(score), -kInfinity);
+    Expr sees;
+    if (causal_) sees = key <= first_query_ + y + offset;
+    if (ragged_) sees = sees.defined() ? sees && key < keys : key < keys;
+    return sees;
+  }
+
+  // value where query y sees key x of block c, else `hidden`. Chosen after value has been computed:
+  // a NaN or Inf that is hidden ends here.
+  Expr where_visible(Expr value, float hidden) const {
+    return masked ? select(visible(), likely(value), hidden) : value;
   }
 
  private:
@@ -149,7 +158,7 @@ Stage build_attention(const Plan& plan, const Blocking& blocking, const Attentio
     rs.where(c * key_block + rs / key_tile * key_tile < s.key_end);
     rx.where(c * key_block + rx < s.key_end);
     rp.where(c * key_block + rp < s.key_end);
-    rv.where(c * key_block + rv < s.tile_key_end(y / value_rows * value_rows + value_rows));
+    rv.where(c * key_block + rv < s.query_key_end(y / value_rows * value_rows + value_rows));
   }
   RDom rc(0, (s.key_end + key_block - 1) / key_block, "rc");
 
@@ -162,7 +171,7 @@ Stage build_attention(const Plan& plan, const Blocking& blocking, const Attentio
       s.queries(y, rd) * in.k.input(rd, s.key_row(c, x, in.k.padded_rows), kv_k, s.sequence);
   scores(y, x, c) = Halide::undef<float>();
   scores(y, rs, c) = product(y, rs, c);
-  masked(y, x, c) = s.visible_or_hidden(scores(y, x, c));
+  masked(y, x, c) = s.where_visible(scores(y, x, c), -kInfinity);
 
   // m[y] = max_x S, P^T[x][y] = exp2(S - m), l[y] = sum_x P
   Func block_max("block_max"), shift("shift"), probabilities("probabilities"),
@@ -241,9 +250,9 @@ Stage build_attention(const Plan& plan, const Blocking& blocking, const Attentio
   stage.grid = attention_grid(plan, blocking);
   stage.reverse = attention.causal;
   stage.batch_axis = 2;
-  for (Func f : {s.queries, s.query_rows, product, scores, masked, block_max, shift, probabilities,
-                 block_sum, value_product, partial, statistics, row_max, merge_weight, row_sum,
-                 row_scale, merged, result, output}) {
+  for (const Func& f : {s.queries, s.query_rows, product, scores, masked, block_max, shift,
+                        probabilities, block_sum, value_product, partial, statistics, row_max,
+                        merge_weight, row_sum, row_scale, merged, result, output}) {
     if (f.defined()) stage.funcs[f.name().substr(0, f.name().find('$'))] = f;
   }
   stage.domains = {{"rd", rd}, {"rx", rx}, {"rs", rs}, {"rp", rp}, {"rv", rv}, {"rc", rc}};
@@ -272,10 +281,13 @@ Stage build_weights(const Plan& plan, const Blocking& blocking, const WeightsInp
   product(y, x, c) +=
       s.queries(y, rd) * in.k.input(rd, s.key_row(c, x, in.k.padded_rows), kv_k, s.sequence);
   scores(y, x, c) = product(y, x, c);
-  masked(y, x, c) = s.visible_or_hidden(scores(y, x, c));
+  masked(y, x, c) = s.where_visible(scores(y, x, c), -kInfinity);
   row_max(y) = max_in(row, s.head, s.sequence);
   row_scale(y) = scale_in(row, s.head, s.sequence);
-  normalised(y, x, c) = exp2_nonpositive(masked(y, x, c) - row_max(y)) * row_scale(y);
+  // Hidden once more: a row that sees a NaN has a NaN scale, and its hidden keys are 0 all the
+  // same.
+  normalised(y, x, c) =
+      s.where_visible(exp2_nonpositive(masked(y, x, c) - row_max(y)) * row_scale(y), 0.0f);
   output(x, t, h, b) = normalised(t % query_block, x, 0);
   output.bound(x, 0, s.key_length);
   bound_rows(output, s, query_block);
@@ -293,7 +305,7 @@ Stage build_weights(const Plan& plan, const Blocking& blocking, const WeightsInp
   stage.pipeline = Halide::Pipeline(output);
   stage.grid = attention_grid(plan, blocking);
   stage.batch_axis = 2;
-  for (Func f :
+  for (const Func& f :
        {s.queries, s.query_rows, product, scores, masked, row_max, row_scale, normalised, output}) {
     stage.funcs[f.name().substr(0, f.name().find('$'))] = f;
   }

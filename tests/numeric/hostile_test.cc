@@ -105,6 +105,55 @@ TEST(Hostile, NanKeyReachesExactlyTheRowsThatSeeIt) {
   }
 }
 
+// The last block of queries is partly filled; what only its filling would see must not be read.
+TEST(Hostile, ValuesBehindTheLastVisibleKeyMayHoldAnything) {
+  for (const char* offset : {"start", "input"}) {
+    const TestKernel kernel(std::string("{version: 1, name: unseen, op: attention, heads: 1, "
+                                        "d_head: 16, query_length: {min: 1, max: 70},"
+                                        " key_length: 90, mask: {causal: true}, outputs: [output, "
+                                        "weights, lse], query_offset: ") +
+                            offset + "}");
+    for (int64_t queries : {1, 5, 63, 66, 70}) {
+      const CallLengths lengths{1, queries, 90};
+      HostTensors inputs = random_inputs(kernel.spec(), lengths, 6);
+      int64_t first_hidden = queries;
+      if (inputs.count("query_offset")) {
+        inputs.at("query_offset").ints = {3};
+        first_hidden += 3;
+      }
+      const auto clean = run_kernel(kernel, lengths, inputs, {});
+      expect_right(kernel, lengths, inputs, clean);
+      for (int64_t i = first_hidden * 16; i < 90 * 16; ++i) {
+        inputs.at("value").floats[static_cast<size_t>(i)] = i % 2 == 0 ? kNan : kInf;
+        inputs.at("key").floats[static_cast<size_t>(i)] = i % 3 == 0 ? kNan : -kInf;
+      }
+      const auto poisoned = run_kernel(kernel, lengths, inputs, {});
+      for (const auto& [name, values] : clean) {
+        EXPECT_TRUE(same_bits(values, poisoned.at(name)))
+            << name << ", " << queries << " queries, " << offset;
+      }
+    }
+  }
+}
+
+TEST(Hostile, WeightsOfHiddenKeysAreZeroInARowOfNan) {
+  const TestKernel kernel(
+      "{version: 1, name: nan_row, op: attention, heads: 1, d_head: 16, query_length: 40,"
+      " mask: {causal: true}, outputs: [output, weights]}");
+  const CallLengths lengths{1, 40, 40};
+  HostTensors inputs = random_inputs(kernel.spec(), lengths, 7);
+  inputs.at("query").floats[20 * 16] = kNan;
+  const auto outputs = run_kernel(kernel, lengths, inputs, {});
+  for (size_t j = 0; j < 40; ++j) {
+    const float weight = outputs.at("weights")[20 * 40 + j];
+    if (j <= 20) {
+      EXPECT_TRUE(std::isnan(weight)) << j;
+    } else {
+      EXPECT_EQ(weight, 0.0f) << j;
+    }
+  }
+}
+
 TEST(Hostile, InfiniteHiddenKeysReachNoRow) {
   const TestKernel kernel(
       "{version: 1, name: inf_key, op: attention, heads: 1, d_head: 8, query_length: 70,"
