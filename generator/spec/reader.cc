@@ -4,6 +4,7 @@
 #include <cmath>
 #include <set>
 
+#include "generator/spec/error.h"
 #include "generator/spec/expression.h"
 #include "generator/spec/keys.h"
 #include "generator/spec/structure.h"
@@ -96,6 +97,12 @@ class Reader {
     const YamlNode::Key& key = map.keys[static_cast<size_t>(at)];
     return {key.bad ? Field::kBad : Field::kGood, &map.items[static_cast<size_t>(at)], key.where};
   }
+  // A key that a map which passed the checks of its keys is sure to have.
+  static const YamlNode& required(const YamlNode& map, std::string_view name) {
+    const Field field = in(map, name);
+    if (field.node == nullptr) throw InternalError("no key '" + std::string(name) + "'");
+    return *field.node;
+  }
   // "mask.causal". A map that is bad as a whole may still have good keys.
   Field find(std::string_view path) const {
     const YamlNode* map = &config_;
@@ -133,11 +140,12 @@ class Reader {
       const int64_t value = *read_int(*field.node);
       return Range{value, value};
     }
-    const Field min = in(*field.node, "min"), max = in(*field.node, "max");
-    const Range result{*read_int(*min.node), *read_int(*max.node)};
+    const YamlNode& min = required(*field.node, "min");
+    const YamlNode& max = required(*field.node, "max");
+    const Range result{*read_int(min), *read_int(max)};
     if (result.min > result.max) {
-      problem(min.node->where, path + ": min " + std::to_string(result.min) + " is more than max " +
-                                   std::to_string(result.max));
+      problem(min.where, path + ": min " + std::to_string(result.min) + " is more than max " +
+                             std::to_string(result.max));
       return std::nullopt;
     }
     return result;
@@ -291,7 +299,7 @@ void Reader::read_weights_from() {
               path + ": the block has no " + key.name + ", as " + weight.needs + " is not set");
     }
     const bool map = value.kind == Kind::kMap;
-    const YamlNode& name = map ? *in(value, "name").node : value;
+    const YamlNode& name = map ? required(value, "name") : value;
     WeightSource source;
     source.name = name.text;
     for (size_t open = name.text.find('{'); open != std::string::npos;
@@ -478,12 +486,13 @@ void Reader::read_tables() {
     Table table;
     table.name = field.node->keys[i].name;
     const bool map = value.kind == Kind::kMap;
-    const YamlNode& shape = map ? *in(value, "shape").node : value;
+    const YamlNode& shape = map ? required(value, "shape") : value;
     for (const YamlNode& axis : shape.items) {
       const std::optional<int64_t> number = read_int(axis);
       table.shape.push_back(number ? std::to_string(*number) : axis.text);
     }
-    if (map && in(value, "dtype").good()) table.dtype = dtype(in(value, "dtype").node->text);
+    const Field type = map ? in(value, "dtype") : Field{};
+    if (type.good()) table.dtype = dtype(type.node->text);
     spec_.tables.push_back(std::move(table));
   }
 }
