@@ -25,7 +25,7 @@ mha_status open_file(const char* path, int descriptor, uint64_t bytes, mha_safet
   mha_safetensors* file = nullptr;
   uint64_t data_offset = 0;
   mha_status status = mha_internal_read_header(descriptor, bytes, &file, &data_offset);
-  if (status != MHA_OK) return in_file(path, status);
+  if (file == nullptr) return in_file(path, status);  // there is one if and only if all went well
   const size_t data_bytes = bytes - data_offset;
   // Aligned, so that tensors which the file aligns are aligned in memory.
   if (posix_memalign(&file->owned_data, 64, data_bytes == 0 ? 64 : data_bytes) != 0) {
@@ -119,8 +119,8 @@ mha_status mha_safetensors_open(const char* path, mha_safetensors** file) {
     return mha_internal_fail(MHA_INVALID_ARGUMENT, "%s is NULL", path == nullptr ? "path" : "file");
   }
   *file = nullptr;
-  int descriptor;
-  uint64_t bytes;
+  int descriptor = -1;
+  uint64_t bytes = 0;
   mha_status status = mha_internal_open(path, &descriptor, &bytes);
   if (status != MHA_OK) return status;
   status = open_file(path, descriptor, bytes, file);

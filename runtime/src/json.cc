@@ -117,12 +117,12 @@ bool escape(Json* json, char** out) {
       --json->at;
       return fail(json, "an unknown escape in a string");
   }
-  uint32_t code;
+  uint32_t code = 0;
   if (!hex4(json, &code)) return false;
   if (code == 0) return fail(json, "a NUL in a string");
   if (code >= 0xDC00 && code <= 0xDFFF) return fail(json, "half a surrogate pair in a string");
   if (code >= 0xD800 && code <= 0xDBFF) {
-    uint32_t low;
+    uint32_t low = 0;
     if (json->end - json->at < 2 || json->at[0] != '\\' || json->at[1] != 'u') {
       return fail(json, "half a surrogate pair in a string");
     }

@@ -84,6 +84,7 @@ const char* mha_internal_dtype_name(uint32_t dtype) {
 }
 
 mha_status mha_internal_lengths(const mha_kernel* kernel, const void* args, Lengths* lengths) {
+  *lengths = {};
   if (args == nullptr) return mha_internal_fail(MHA_INVALID_ARGUMENT, "args is NULL");
   const mha_call* call = static_cast<const mha_call*>(args);
   if (call->size != kernel->args_size) {
@@ -125,6 +126,7 @@ int64_t mha_internal_extent(const mha_extent* extent, const Lengths* lengths) {
 
 mha_status mha_internal_layout(const mha_kernel* kernel, const Lengths* lengths, int32_t threads,
                                Layout* layout) {
+  layout->total = 0;
   size_t total = 0;
   bool fits = true;
   for (uint64_t i = 0; i < kernel->buffer_count && fits; ++i) {
