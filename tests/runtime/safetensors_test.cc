@@ -153,8 +153,7 @@ TEST(Safetensors, HeaderLength) {
   expect_bad(std::string(8, '\xFF') + "{}", "18446744073709551615");
   expect_bad(std::string("\x03\0\0\0\0\0\0\0{}", 10), "says it has 3");
   expect_bad(std::string(8, '\0'), "does not begin");
-  expect_bad(std::string("\x01\xE1\xF5\x05\0\0\0\0", 8) + std::string(100'000'001, ' '),
-             "100000000");
+  expect_bad(std::string("\x01\xE1\xF5\x05\0\0\0\0", 8).append(100'000'001, ' '), "100000000");
 }
 
 TEST(Safetensors, Offsets) {

@@ -87,6 +87,7 @@ class TestContext {
   explicit TestContext(int32_t threads, mha_parallel_for hook = nullptr, void* user = nullptr);
   ~TestContext() { mha_context_destroy(context_); }
   TestContext(const TestContext&) = delete;
+  // Implicit, so that it goes where a context goes. NOLINTNEXTLINE(google-explicit-constructor)
   operator mha_context*() const { return context_; }
 
  private:
