@@ -10,7 +10,6 @@ namespace mha {
 
 using Halide::Float;
 using Halide::ImageParam;
-using Halide::Int;
 
 std::string projection_stage_name(const Projection& projection) {
   std::string name = "project_";
