@@ -8,6 +8,7 @@ import os
 import pathlib
 import shlex
 import shutil
+import socket
 import stat
 import struct
 import subprocess
@@ -243,6 +244,31 @@ class CliTest(unittest.TestCase):
             self.run_tool(RUN, "--config", self.config, "--input", self.inputs, code=2, says=["in.safetensors"])
         self.run_tool(RUN, "--config", self.config, "--input", "none", code=2, says=["none"])
         self.run_tool(RUN, "--config", self.config, "--input", self.dir, code=2, says=["folder"])
+
+    def test_inputs_that_are_no_regular_files(self):
+        os.mkfifo(self.dir / "pipe")
+        (self.dir / "link").symlink_to("/dev/zero")
+        (self.dir / "loop").symlink_to("loop")
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(str(self.dir / "socket"))
+            for path, says in (("/dev/null", "a device"), ("/dev/zero", "a device"), ("pipe", "a pipe"),
+                               ("link", "a device"), ("socket", "a socket"), ("loop", "symbolic links"),
+                               (self.dir, "a folder"), (f"{self.inputs}/x", "Not a directory"), ("", "cannot read")):
+                with self.subTest(path=path):
+                    self.run_tool(RUN, "--config", self.config, "--input", path, code=2, says=[says])
+                    self.run_tool(RUN, "--config", self.block, "--weights", path, code=2, says=[says])
+        read, write = os.pipe()
+        os.close(write)
+        for option, config in (("--input", self.config), ("--weights", self.block)):
+            self.run_tool(RUN, "--config", config, option, f"/dev/fd/{read}", code=2, says=["a pipe"], pass_fds=[read])
+        os.close(read)
+
+    def test_inputs_without_permission(self):
+        if os.geteuid() == 0:
+            self.skipTest("root may read anything")
+        self.inputs.chmod(0)
+        self.run_tool(RUN, "--config", self.config, "--input", self.inputs, code=2, says=["Permission denied"])
+        self.run_tool(RUN, "--config", self.block, "--weights", self.inputs, code=2, says=["Permission denied"])
 
     def test_size_against_input(self):
         self.run_tool(RUN, "--config", self.config, "--input", self.inputs, "--size", "query_length=3", code=2,

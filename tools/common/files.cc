@@ -118,6 +118,20 @@ mode_t new_file_mode() {
 
 }  // namespace
 
+void check_input_file(const std::string& path) {
+  // Not blocking, so that a pipe is refused instead of waited for.
+  Descriptor fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  const int error = errno;
+  struct stat info;
+  // A socket, or a device without a driver, cannot even be opened.
+  const bool known = fd.get() >= 0 ? fstat(fd.get(), &info) == 0 : stat(path.c_str(), &info) == 0;
+  if (known && !S_ISREG(info.st_mode)) {
+    throw UserError("cannot read '" + path + "': it is " + kind_of(info.st_mode));
+  }
+  if (fd.get() < 0) fail("cannot read", path, error);
+  if (!known) fail("cannot read", path, errno);
+}
+
 void check_output_file(const std::string& path) {
   if (path.empty()) throw UserError("an output path is empty");
   std::string real = follow_links(path);

@@ -14,6 +14,10 @@
 
 namespace mha {
 
+// Throws UserError unless `path` is a regular file that can be opened: not a folder, device or
+// pipe, nor a file without permission. SystemError when the system fails at it.
+void check_input_file(const std::string& path);
+
 // Throws UserError unless `path` is a regular file in a folder that can be written to, or nothing
 // yet in such a folder. Writes nothing.
 void check_output_file(const std::string& path);

@@ -1,7 +1,5 @@
 #include "tools/mha-run/inputs.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <charconv>
 #include <cmath>
@@ -73,14 +71,6 @@ float float_of_f16(uint16_t bits) {
 
 std::vector<int64_t> shape_of(const mha_safetensors_tensor& tensor) {
   return {tensor.shape, tensor.shape + tensor.rank};
-}
-
-void require_regular(const std::string& path) {
-  struct stat info;
-  if (stat(path.c_str(), &info) != 0) {
-    throw UserError("cannot read '" + path + "': " + std::strerror(errno));
-  }
-  if (S_ISDIR(info.st_mode)) throw UserError("cannot read '" + path + "': it is a folder");
 }
 
 std::string range_text(const Range& range) {
@@ -200,7 +190,7 @@ SizeOptions parse_sizes(const std::string& text, const Spec& spec) {
 }
 
 TensorFile::TensorFile(const std::string& path) : path_(path) {
-  require_regular(path);
+  check_input_file(path);
   const mha_status status = mha_safetensors_open(path.c_str(), &file_);
   if (status == MHA_OK) return;
   const std::string message = mha_last_message();

@@ -59,7 +59,7 @@ SizeOptions parse_sizes(const std::string& text, const Spec& spec);
 // A safetensors file that is open.
 class TensorFile {
  public:
-  // Throws UserError for a file that is missing or broken.
+  // Throws UserError for a file that is missing, broken, or no regular file.
   explicit TensorFile(const std::string& path);
   ~TensorFile();
   TensorFile(const TensorFile&) = delete;
@@ -80,7 +80,7 @@ class TensorFile {
   mha_safetensors* file_ = nullptr;
 };
 
-// CallLengths from the input's shapes, else from `sizes`, else the spec's maxima. Throws UserError
+// Lengths from the input's shapes, else from `sizes`, else the spec's maxima. Throws UserError
 // where they disagree or the spec does not allow them.
 CallLengths resolve_lengths(const Spec& spec, const TensorFile* input, const SizeOptions& sizes);
 
