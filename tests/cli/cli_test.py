@@ -303,6 +303,31 @@ class CliTest(unittest.TestCase):
         self.run_tool(*words, "--weights", "model.safetensors.index.json", "--output", "a")
         self.run_tool(*words, "--weights", "all", "--output", "b")
         self.assertEqual((self.dir / "a").read_bytes(), (self.dir / "b").read_bytes())
+        # Names say nothing about what a file holds.
+        self.write("index", "\n" + json.dumps(index))
+        self.run_tool(*words, "--weights", "index", "--output", "c")
+        self.assertEqual((self.dir / "a").read_bytes(), (self.dir / "c").read_bytes())
+        write_safetensors(self.dir / "all.json", good)
+        self.run_tool(*words, "--weights", "all.json", "--output", "d")
+        self.assertEqual((self.dir / "a").read_bytes(), (self.dir / "d").read_bytes())
+
+    def test_broken_index(self):
+        write_safetensors(self.dir / "one", block_weights())
+        names = {name: "one" for name in block_weights()}
+        words = [RUN, "--config", self.block, "--layer", "3", "--weights", "index"]
+        for index, says in (
+            ({"weight_map": {**names, "w_k": "two"}}, ["two", "No such file"]),
+            ({"weight_map": {**names, "w_k": 2}}, ["index", "w_k"]),
+            ({"weight_map": {k: v for k, v in names.items() if k != "w_o"}}, ["'index'", "the index has no tensor 'w_o'"]),
+            ({"weight_map": {k: v for k, v in names.items() if k != "layer.3.q"}},
+             ["the index has no tensor 'layer.3.q'", "w_q"]),
+            ({"weight_map": []}, ["weight_map"]),
+            ({"metadata": {}}, ["weight_map"]),
+        ):
+            with self.subTest(says=says):
+                self.write("index", json.dumps(index))
+                self.run_tool(*words, code=2, says=says)
+        self.assert_clean(besides=["one", "index"])
 
     # --- outputs ---
 

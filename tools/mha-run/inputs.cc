@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <numbers>
 #include <set>
@@ -76,6 +77,33 @@ std::vector<int64_t> shape_of(const mha_safetensors_tensor& tensor) {
 std::string range_text(const Range& range) {
   if (range.fixed()) return std::to_string(range.min);
   return std::to_string(range.min) + " to " + std::to_string(range.max);
+}
+
+// Told by content, as the runtime tells it: a safetensors file begins with a length below 2^32, so
+// that its eighth byte is zero; a text has no zero byte.
+bool is_index(const std::string& path) {
+  check_input_file(path);
+  std::string head(8, '\0');
+  std::ifstream file(path, std::ios::binary);
+  file.read(head.data(), static_cast<std::streamsize>(head.size()));
+  if (file.gcount() < static_cast<std::streamsize>(head.size()) || head.back() == '\0')
+    return false;
+  const size_t first = head.find_first_not_of(" \n\r\t");
+  return first != std::string::npos && head[first] == '{';
+}
+
+// The file that holds each tensor, as the index of a model in shards says.
+std::map<std::string, std::string> read_index(const std::string& path) {
+  const auto index = nlohmann::json::parse(read_file(path), nullptr, false);
+  if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object()) {
+    throw UserError("'" + path + "' is no index of safetensors shards: it lacks weight_map");
+  }
+  std::map<std::string, std::string> shard_of;
+  for (const auto& [name, file] : index["weight_map"].items()) {
+    if (!file.is_string()) throw UserError("'" + path + "': weight_map." + name + " is no name");
+    shard_of[name] = (std::filesystem::path(path).parent_path() / file.get<std::string>()).string();
+  }
+  return shard_of;
 }
 
 void check_range(const std::string& what, int64_t value, const Range& range) {
@@ -344,19 +372,10 @@ HostTensors read_inputs(const Spec& spec, const CallLengths& lengths, const Tens
 
 HostTensors read_weights(const Spec& spec, const std::string& path, int layer) {
   // Which file holds which tensor: an index of shards says so, any other file holds them all.
+  const bool sharded = is_index(path);
   std::map<std::string, std::string> shard_of;
+  if (sharded) shard_of = read_index(path);
   std::map<std::string, std::unique_ptr<TensorFile>> files;
-  if (path.ends_with(".json")) {
-    const auto index = nlohmann::json::parse(read_file(path), nullptr, false);
-    if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object()) {
-      throw UserError("'" + path + "' is no index of safetensors shards: it lacks weight_map");
-    }
-    for (const auto& [name, file] : index["weight_map"].items()) {
-      if (!file.is_string()) throw UserError("'" + path + "': weight_map." + name + " is no name");
-      shard_of[name] =
-          (std::filesystem::path(path).parent_path() / file.get<std::string>()).string();
-    }
-  }
   HostTensors tensors;
   for (const TensorDecl& decl : weight_tensors(spec)) {
     std::string name = decl.name;
@@ -367,8 +386,15 @@ HostTensors read_weights(const Spec& spec, const std::string& path, int layer) {
         name.replace(at, 7, std::to_string(layer));
       }
     }
-    auto shard = shard_of.find(name);
-    const std::string& file_path = shard == shard_of.end() ? path : shard->second;
+    std::string file_path = path;
+    if (sharded) {
+      auto shard = shard_of.find(name);
+      if (shard == shard_of.end()) {
+        throw UserError("'" + path + "': the index has no tensor '" + name + "', which is to be " +
+                        decl.name);
+      }
+      file_path = shard->second;
+    }
     std::unique_ptr<TensorFile>& file = files[file_path];
     if (file == nullptr) file = std::make_unique<TensorFile>(file_path);
     const std::vector<int64_t> shape = shape_of(file->get(name));
