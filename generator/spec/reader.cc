@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <numbers>
 #include <set>
 
 #include "generator/spec/error.h"
@@ -336,6 +338,14 @@ void Reader::read_scores() {
   const std::optional<double> fallback =
       d_head_ ? std::optional<double>(1 / std::sqrt(static_cast<double>(*d_head_))) : std::nullopt;
   spec_.scale = number("scale", fallback).value_or(0);
+  // Scores are kept in units of log2, so that this product is the number in the kernel.
+  constexpr double kLargestScale =
+      static_cast<double>(std::numeric_limits<float>::max()) / std::numbers::log2e;
+  const Field scale = find("scale");
+  if (scale.good() && !(std::abs(spec_.scale) <= kLargestScale)) {
+    problem(scale.node->where, "scale: scale * log2(e) is beyond the range of f32",
+            "it may be -2.358e38 to 2.358e38");
+  }
   spec_.softcap = number("softcap");
   const std::string offset = word("query_offset", "start");
   spec_.query_offset = offset == "end"     ? QueryOffset::kEnd

@@ -36,6 +36,14 @@ INSTANTIATE_TEST_SUITE_P(
                     BadCase{attention("top_k: @17\n"), "top_k: 17 of at most 16 keys"},
                     BadCase{attention("key_length: 5\ntop_k: @6\n"), "of at most 5 keys"}));
 
+// float(2.3587e38 * log2(e)) is infinite, float(2.3586e38 * log2(e)) is not.
+INSTANTIATE_TEST_SUITE_P(
+    Scale, BadRule,
+    testing::Values(BadCase{attention("scale: @2.3587e38\n"), "beyond the range of f32",
+                            "2.358e38"},
+                    BadCase{attention("scale: @-3e38\n"), "scale: scale * log2(e)"},
+                    BadCase{block("scale: @3.4e38\n"), "beyond the range of f32"}));
+
 INSTANTIATE_TEST_SUITE_P(
     Rope, BadRule,
     testing::Values(
@@ -229,6 +237,11 @@ TEST(Values, EveryKey) {
 
 // The slopes of the paper: for 8 heads 1/2, 1/4, ...; beyond a power of two every other slope of
 // the next one.
+TEST(Values, Scale) {
+  EXPECT_EQ(good(attention("scale: 0\n")).scale, 0);
+  EXPECT_EQ(good(attention("scale: -2.3586e38\n")).scale, -2.3586e38);
+}
+
 TEST(Values, AlibiSlopes) {
   EXPECT_TRUE(good(attention("")).alibi_slopes.empty());
   EXPECT_FALSE(good(attention("alibi: false\n")).alibi);
