@@ -10,6 +10,7 @@
 #include "generator/emit/child.h"
 #include "generator/emit/compile.h"
 #include "generator/emit/library.h"
+#include "generator/emit/scratch.h"
 #include "generator/ir/lower.h"
 #include "generator/spec/parse.h"
 #include "schedules/machine.h"
@@ -17,6 +18,9 @@
 
 namespace mha {
 namespace {
+
+// Stages and the runtime index with int32.
+constexpr int64_t kMaxElements = (int64_t{1} << 31) - 1;
 
 // The text of the config, to show the line that a problem is about.
 std::string config_text(const Spec& spec) {
@@ -59,6 +63,31 @@ Schedule choose_schedule(const Spec& spec, const Plan& plan, const Machine& mach
   return default_schedule(plan, machine, threads);
 }
 
+// Padding can make a buffer of ours larger than any tensor of the user's.
+void check_buffers(const Spec& spec, const Program& program, const Plan& plan) {
+  for (const BufferInfo& buffer : program.buffers) {
+    int64_t elements = 1;
+    bool overflow = false;
+    std::vector<int64_t> sizes;
+    std::string key = "query_length";
+    // The outermost axis first, as for tensors.
+    for (auto extent = buffer.extents.rbegin(); extent != buffer.extents.rend(); ++extent) {
+      sizes.push_back(largest(*extent, plan));
+      overflow = overflow || __builtin_mul_overflow(elements, sizes.back(), &elements);
+      if (extent->symbol == Symbol::kKey) key = "key_length";
+    }
+    if (!overflow && elements <= kMaxElements) continue;
+    const std::string count = overflow ? "more than 2^63" : std::to_string(elements);
+    throw ConfigError(format_diagnostics(
+        {{spec.where(key),
+          fmt::format("{}: the internal buffer `{}` [{}], with widths padded to whole vectors, has "
+                      "{} elements: a buffer must have fewer than 2^31",
+                      key, buffer.name, fmt::join(sizes, ", "), count),
+          fmt::format("lower {} or batch", key)}},
+        config_text(spec)));
+  }
+}
+
 Generated generate_here(const Spec& spec, const GenerateOptions& options) {
   quiet_halide();
   const Machine machine = resolve_machine(spec, options);
@@ -75,6 +104,7 @@ Generated generate_here(const Spec& spec, const GenerateOptions& options) {
   }
   try {
     const Program program = scheduled_program(plan, schedule, machine);
+    check_buffers(spec, program, plan);
     return make_library(spec, plan, machine, schedule, program, lowered.mlir_after, options);
   } catch (const Halide::Error& error) {  // which is no std::exception
     throw InternalError(fmt::format("Halide: {}", error.what()));

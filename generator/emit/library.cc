@@ -16,9 +16,6 @@
 namespace mha {
 namespace {
 
-// Stages and the runtime index with int32.
-constexpr int64_t kMaxElements = (int64_t{1} << 31) - 1;
-
 Sanitizer sanitizer_of(const std::string& name) {
   if (name.empty()) return Sanitizer::kNone;
   if (name == "address") return Sanitizer::kAddress;
@@ -34,21 +31,6 @@ const char* extension(const std::string& kind) {
   return ".stmt.html";
 }
 
-// Padding can make a buffer of ours larger than any tensor of the user's.
-void check_buffers(const Spec& spec, const Program& program, const Plan& plan) {
-  for (const BufferInfo& buffer : program.buffers) {
-    int64_t elements = 1;
-    for (const Extent& extent : buffer.extents) {
-      if (__builtin_mul_overflow(elements, largest(extent, plan), &elements) ||
-          elements > kMaxElements) {
-        throw UserError(
-            spec.file + ": with the largest lengths, the internal buffer '" + buffer.name +
-            "' would have 2^31 elements or more; lower batch, query_length or key_length");
-      }
-    }
-  }
-}
-
 }  // namespace
 
 Generated make_library(const Spec& spec, const Plan& plan, const Machine& machine,
@@ -57,7 +39,6 @@ Generated make_library(const Spec& spec, const Plan& plan, const Machine& machin
   const Sanitizer sanitizer = sanitizer_of(options.sanitizer);
   const Halide::Target target = halide_target(machine, sanitizer);
   const std::string& name = plan.name;
-  check_buffers(spec, program, plan);
 
   Generated generated;
   generated.name = name;

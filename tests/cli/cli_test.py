@@ -189,6 +189,22 @@ class CliTest(unittest.TestCase):
         path = self.write("bad.yaml", ATTENTION.replace("d_head: 8", "d_head: none") + "wat: 1\n")
         self.run_tool(RUN, "--config", path, code=2, says=["bad.yaml:5:9:", "bad.yaml:10:1:", "^"])
 
+    def test_check_refuses_what_generation_refuses(self):
+        huge = "version: 1\nname: huge\nop: attention\nheads: 1\nd_head: 1\n"
+        cases = [
+            (huge + "query_length: 1\nkey_length: 1073741824\n",
+             ["huge.yaml:7:1: error: key_length: the internal buffer `pack_values`", "2^31", "^", "hint: "]),
+            (huge + "query_length: {min: 1, max: 1073741824}\n",
+             ["huge.yaml:6:1: error: query_length: the internal buffer `pack_values`", "2^31", "^"]),
+            (ATTENTION + "targets: [x86-64-v3, x86-64-v4]\n", ["huge.yaml:10:1: error: targets: "]),
+        ]
+        for text, says in cases:
+            path = self.write("huge.yaml", text)
+            for words in ([GEN, "--config", path, "--output", "gen"], [GEN, "--check", "--config", path],
+                          [GEN, "--explain", "--config", path]):
+                self.run_tool(*words, code=2, says=says)
+        self.assert_clean(besides=["huge.yaml"])
+
     def test_missing_config(self):
         for tool in (GEN, RUN):
             self.run_tool(tool, "--config", "none.yaml", code=2, says=["none.yaml"])

@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "generator/emit/generate.h"
-#include "generator/ir/lower.h"
 #include "generator/spec/parse.h"
 #include "tools/common/cli.h"
 #include "tools/common/files.h"
@@ -49,13 +48,6 @@ std::vector<Spec> load(const std::vector<std::string>& configs) {
   return specs;
 }
 
-// What parsing cannot see: the rules of the IR.
-void verify(const Spec& spec) {
-  const LowerResult lowered = lower(spec);
-  if (lowered.plan) return;
-  throw DiagnosedError(format_diagnostics(lowered.problems, parse_spec_file(spec.file).text));
-}
-
 std::string folder_of(const Options& options, const std::string& name) {
   return options.output + "/" + name;
 }
@@ -73,13 +65,13 @@ int run(const Options& options, Console& console) {
   generate_options.threads = options.threads;
   generate_options.schedules_dir = options.schedules;
   generate_options.emit = {options.emit.begin(), options.emit.end()};
-  generate_options.explain_only = options.explain;
+  generate_options.explain_only = options.explain || options.check;
   check_options(generate_options);
 
   ordered_json report = ordered_json::array();
   if (options.check) {
     for (const Spec& spec : specs) {
-      verify(spec);
+      generate(spec, generate_options);  // all that parsing cannot see
       report.push_back({{"config", spec.file}, {"name", spec.name}, {"valid", true}});
       if (!console.json()) console.print(spec.file + ": valid\n");
     }
@@ -150,7 +142,8 @@ int main(int argc, char** argv) {
             ->delimiter(',')
             ->allow_extra_args(false)
             ->type_name("KIND");
-        app.add_flag("--check", options.check, "Validate the configs only");
+        app.add_flag("--check", options.check,
+                     "Say whether the configs can be generated; write nothing");
         app.add_flag("--explain", options.explain,
                      "Print what would be generated and why; write nothing");
       },
