@@ -21,10 +21,17 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 // the chain, which are independent and so grow as the square root of its length.
 double sum_error(int64_t n) { return kEps * (8 + std::sqrt(static_cast<double>(n))); }
 
+// One function for each kind of machine, chosen when the program is loaded: earlier than
+// ThreadSanitizer, which instruments the choice too, is ready for it.
+#if defined(__SANITIZE_THREAD__)
+#define MHA_CLONES
+#else
+#define MHA_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#endif
+
 // Eight partial sums let the compiler use vectors; in float64 the order of a sum does not matter
 // here.
-__attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"))) double dot(
-    const double* a, const double* b, int64_t n) {
+MHA_CLONES double dot(const double* a, const double* b, int64_t n) {
   double sums[8] = {};
   int64_t i = 0;
   for (; i + 8 <= n; i += 8) {
@@ -43,8 +50,7 @@ float dot(const float* a, const float* b, int64_t n) {
   return sum;
 }
 
-__attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"))) double dot_abs(
-    const double* a, const double* b, int64_t n) {
+MHA_CLONES double dot_abs(const double* a, const double* b, int64_t n) {
   double sums[8] = {};
   int64_t i = 0;
   for (; i + 8 <= n; i += 8) {
@@ -58,8 +64,8 @@ __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"))) do
 
 // What a score of q and k may be off by because q and k themselves are: squares of the errors,
 // summed.
-__attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"))) double dot_squares(
-    const double* q, const double* q_error, const double* k, const double* k_error, int64_t n) {
+MHA_CLONES double dot_squares(const double* q, const double* q_error, const double* k,
+                              const double* k_error, int64_t n) {
   double sums[8] = {};
   int64_t i = 0;
   for (; i + 8 <= n; i += 8) {
