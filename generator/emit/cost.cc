@@ -18,6 +18,12 @@ int64_t columns_of(const Projection& projection) {
   return columns;
 }
 
+// The sum of min(i, most) for i = 1 to n; 0 for n < 1.
+int64_t sum_clamped(int64_t n, int64_t most) {
+  const int64_t growing = std::clamp<int64_t>(n, 0, most);
+  return growing * (growing + 1) / 2 + std::max<int64_t>(n - most, 0) * most;
+}
+
 }  // namespace
 
 Lengths largest_lengths(const Plan& plan) {
@@ -29,11 +35,8 @@ int64_t visible_pairs(const Plan& plan, const Lengths& lengths) {
   if (!plan.attention.causal) return lengths.query * lengths.key;
   const int64_t offset =
       plan.attention.query_offset == QueryOffset::kStart ? 0 : lengths.key - lengths.query;
-  int64_t pairs = 0;
-  for (int64_t i = 0; i < lengths.query; ++i) {
-    pairs += std::clamp<int64_t>(i + offset + 1, 0, lengths.key);
-  }
-  return pairs;
+  // Query i sees i + offset + 1 keys, but no fewer than none and no more than all.
+  return sum_clamped(lengths.query + offset, lengths.key) - sum_clamped(offset, lengths.key);
 }
 
 int64_t call_flops(const Plan& plan, const Lengths& lengths) {

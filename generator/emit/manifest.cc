@@ -56,10 +56,11 @@ int64_t pack_bytes(const Program& program) {
   return floats * 4;
 }
 
+int64_t ceil_div(int64_t n, int64_t by) { return (n + by - 1) / by; }
+
 // Tasks of the largest call along one axis.
 int64_t tasks(const GridAxis& axis, const Plan& plan) {
-  const int64_t work = largest({axis.scale, axis.symbol, 1}, plan);
-  return (work + axis.tile - 1) / axis.tile;
+  return ceil_div(largest({axis.scale, axis.symbol, 1}, plan), axis.tile);
 }
 
 int64_t tasks(const Stage& stage, const Plan& plan) {
@@ -82,8 +83,9 @@ int64_t parameter(const Schedule& schedule, const std::string& stage, const std:
 BlockCount scheduled_blocks(const ManifestInput& input) {
   const int64_t query_block = parameter(input.schedule, "attention", "query_block");
   const int64_t key_block = parameter(input.schedule, "attention", "key_block");
-  if (query_block < 1 || key_block < 1) return {};
-  return count_blocks(input.plan, query_block, key_block);
+  const int64_t key_tile = parameter(input.schedule, "attention", "key_tile");
+  if (query_block < 1 || key_block < 1 || key_tile < 1) return {};
+  return count_blocks(input.plan, query_block, key_block, key_tile);
 }
 
 std::string halide_version() {
@@ -104,23 +106,38 @@ std::string grouped(int64_t value) {
 
 }  // namespace
 
-BlockCount count_blocks(const Plan& plan, int64_t query_block, int64_t key_block) {
+BlockCount count_blocks(const Plan& plan, int64_t query_block, int64_t key_block,
+                        int64_t key_tile) {
   const Lengths lengths = largest_lengths(plan);
+  const bool causal = plan.attention.causal;
   const int64_t offset =
       plan.attention.query_offset == QueryOffset::kStart ? 0 : lengths.key - lengths.query;
+  const Range& keys = plan.self_length ? plan.query_length : plan.key_length;
+  const int64_t query_blocks = ceil_div(lengths.query, query_block);
+  const int64_t key_blocks = ceil_div(lengths.key, key_block);
+  // A last block that keys fill in part is masked, unless they are known to end with a tile.
+  const bool ragged = lengths.key % key_block != 0 &&
+                      (plan.attention.key_lengths || !keys.fixed() || keys.max % key_tile != 0);
+  // Key blocks that a row of query blocks sees: those of its first `seen` keys; whole: those of
+  // which each query of the block sees every key.
+  const auto blocks_of = [&](int64_t seen) {
+    return ceil_div(std::clamp<int64_t>(seen, 0, lengths.key), key_block);
+  };
+  const auto whole_blocks_of = [&](int64_t seen) {
+    return seen < lengths.key ? std::max<int64_t>(seen, 0) / key_block : key_blocks - ragged;
+  };
   BlockCount count{query_block, key_block};
+  if (!causal) {
+    count.full = query_blocks * whole_blocks_of(lengths.key);
+    count.partial = query_blocks * key_blocks - count.full;
+    return count;
+  }
   for (int64_t q = 0; q < lengths.query; q += query_block) {
-    const int64_t last_query = std::min(q + query_block, lengths.query) - 1;
-    for (int64_t k = 0; k < lengths.key; k += key_block) {
-      const int64_t last_key = std::min(k + key_block, lengths.key) - 1;
-      if (plan.attention.causal && k > last_query + offset) {
-        ++count.hidden;
-      } else if (plan.attention.causal && last_key > q + offset) {
-        ++count.partial;
-      } else {
-        ++count.full;
-      }
-    }
+    const int64_t end = std::min(q + query_block, lengths.query);
+    const int64_t visible = blocks_of(end + offset), full = whole_blocks_of(q + 1 + offset);
+    count.hidden += key_blocks - visible;
+    count.partial += visible - full;
+    count.full += full;
   }
   return count;
 }
@@ -245,8 +262,11 @@ std::string explain(const ManifestInput& input) {
         blocks.query_block, blocks.key_block, grouped(blocks.hidden), grouped(blocks.partial),
         grouped(blocks.full));
   }
-  if (!plan.attention.causal && !plan.attention.key_lengths)
-    text += "  none: every key is visible\n";
+  if (!plan.attention.causal && !plan.attention.key_lengths) {
+    text += blocks.partial > 0
+                ? "  every key is visible; the end of the keys cuts through a block\n"
+                : "  none: every key is visible\n";
+  }
 
   text +=
       fmt::format("\nworkspace of the largest call with {} thread{}: {} bytes\n", input.threads,

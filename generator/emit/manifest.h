@@ -16,6 +16,7 @@
 namespace mha {
 
 // How many (query block, key block) tiles of one head the masks hide, cut through, and leave whole.
+// The end of the keys masks too, where a block of keys reaches beyond it.
 struct BlockCount {
   int64_t query_block = 0, key_block = 0;
   int64_t hidden = 0, partial = 0, full = 0;
@@ -37,7 +38,7 @@ struct ManifestInput {
 int64_t workspace_bytes(const ManifestInput& input, int threads);
 
 // Of the largest call, with all keys there.
-BlockCount count_blocks(const Plan& plan, int64_t query_block, int64_t key_block);
+BlockCount count_blocks(const Plan& plan, int64_t query_block, int64_t key_block, int64_t key_tile);
 
 nlohmann::ordered_json make_manifest(const ManifestInput& input);
 std::string explain(const ManifestInput& input);

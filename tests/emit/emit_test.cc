@@ -13,6 +13,7 @@
 #include <functional>
 #include <new>
 #include <nlohmann/json.hpp>
+#include <tuple>
 
 #include "generator/emit/child.h"
 #include "generator/emit/cost.h"
@@ -26,6 +27,7 @@ namespace mha {
 namespace {
 
 namespace fs = std::filesystem;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
@@ -335,21 +337,89 @@ TEST(Manifest, PredictsTheWorkspaceAndTheArchive) {
 TEST(Manifest, CountsBlocks) {
   Handmade made = handmade("handmade");
   made.plan.query_length = {256, 256};
-  BlockCount full = count_blocks(made.plan, 64, 128);
+  BlockCount full = count_blocks(made.plan, 64, 128, 8);
   EXPECT_EQ(full.hidden, 0);
   EXPECT_EQ(full.full, 8);
   made.plan.attention.causal = true;
   // Rows of 64 queries; columns of 128 keys: m h / m h / f m / f m, and the second row of each pair
   // ends where the block of keys does.
-  const BlockCount causal = count_blocks(made.plan, 64, 128);
+  const BlockCount causal = count_blocks(made.plan, 64, 128, 8);
   EXPECT_EQ(causal.hidden, 2);
   EXPECT_EQ(causal.partial, 4);
   EXPECT_EQ(causal.full, 2);
   // Blocks that do not line up: m m h h / f m m m / f f f m.
-  const BlockCount crooked = count_blocks(made.plan, 100, 64);
+  const BlockCount crooked = count_blocks(made.plan, 100, 64, 8);
   EXPECT_EQ(crooked.hidden, 2);
   EXPECT_EQ(crooked.partial, 6);
   EXPECT_EQ(crooked.full, 4);
+}
+
+// The blocks of the kernel, looked at one by one.
+BlockCount count_by_hand(const Plan& plan, int64_t query_block, int64_t key_block,
+                         int64_t key_tile) {
+  const Lengths lengths = largest_lengths(plan);
+  const Range& keys = plan.self_length ? plan.query_length : plan.key_length;
+  const bool end_masks = plan.attention.key_lengths || !keys.fixed() || lengths.key % key_tile != 0;
+  const int64_t offset =
+      plan.attention.query_offset == QueryOffset::kStart ? 0 : lengths.key - lengths.query;
+  BlockCount count{query_block, key_block};
+  for (int64_t q = 0; q < lengths.query; q += query_block) {
+    for (int64_t k = 0; k < lengths.key; k += key_block) {
+      bool any = false, all = true;
+      for (int64_t i = q; i < std::min(q + query_block, lengths.query); ++i) {
+        for (int64_t j = k; j < k + key_block; ++j) {
+          if (j >= lengths.key && !end_masks) continue;
+          const bool sees = j < lengths.key && (!plan.attention.causal || j <= i + offset);
+          any = any || sees;
+          all = all && sees;
+        }
+      }
+      ++(!any ? count.hidden : all ? count.full : count.partial);
+    }
+  }
+  return count;
+}
+
+TEST(Manifest, CountsBlocksOfEveryShape) {
+  Handmade made = handmade("handmade");
+  Plan& plan = made.plan;
+  plan.self_length = false;
+  for (const QueryOffset offset : {QueryOffset::kStart, QueryOffset::kEnd}) {
+    for (int variant = 0; variant < 8; ++variant) {
+      for (int64_t queries = 1; queries <= 21; queries += 4) {
+        for (int64_t keys = 1; keys <= 26; ++keys) {
+          plan.attention.causal = variant & 1;
+          plan.attention.key_lengths = variant & 2;
+          plan.attention.query_offset = offset;
+          plan.query_length = {queries, queries};
+          plan.key_length = {variant & 4 ? 1 : keys, keys};
+          const BlockCount want = count_by_hand(plan, 5, 8, 4), got = count_blocks(plan, 5, 8, 4);
+          EXPECT_EQ(std::tie(got.hidden, got.partial, got.full),
+                    std::tie(want.hidden, want.partial, want.full))
+              << "variant " << variant << ", " << queries << " queries, " << keys << " keys";
+          const Lengths lengths{1, queries, keys};
+          EXPECT_EQ(visible_pairs(plan, lengths), count_by_hand(plan, 1, 1, 1).full)
+              << queries << " " << keys;
+        }
+      }
+    }
+  }
+}
+
+TEST(Manifest, CountsLongCallsAtOnce) {
+  Handmade made = handmade("handmade");
+  Plan& plan = made.plan;
+  constexpr int64_t kLength = (int64_t{1} << 31) - 1;
+  plan.query_length = {1, kLength};
+  plan.self_length = true;
+  EXPECT_EQ(count_blocks(plan, 1, 1, 1).full, kLength * kLength);
+  plan.attention.causal = true;
+  EXPECT_EQ(visible_pairs(plan, {1, kLength, kLength}), kLength * (kLength + 1) / 2);
+  const BlockCount blocks = count_blocks(plan, 64, 512, 8);
+  constexpr int64_t kQueryBlocks = int64_t{1} << 25, kKeyBlocks = int64_t{1} << 22;
+  EXPECT_EQ(blocks.hidden + blocks.partial + blocks.full, kQueryBlocks * kKeyBlocks);
+  // On the diagonal, every query block cuts one block of keys.
+  EXPECT_EQ(blocks.partial, kQueryBlocks);
 }
 
 TEST(Cost, CountsVisibleWorkOnly) {
@@ -376,6 +446,21 @@ TEST(Explain, CompilesNothing) {
   EXPECT_THAT(made.explanation, HasSubstr("schedule (default)"));
   EXPECT_THAT(made.explanation, HasSubstr("causal: "));
   EXPECT_THAT(made.explanation, HasSubstr("workspace"));
+}
+
+TEST(Explain, CountsTheMaskedEndOfTheKeys) {
+  GenerateOptions options;
+  options.explain_only = true;
+  Spec spec = config("tiny_attention");
+  // One block of keys, longer than 7, with a tile that does not divide 7.
+  spec.query_length = {1, 1};
+  spec.key_length_given = true;
+  for (const Range keys : {Range{7, 7}, Range{1, 7}}) {
+    spec.key_length = keys;
+    EXPECT_THAT(generate(spec, options).explanation,
+                AllOf(HasSubstr("0 skipped, 1 masked, 0 without mask cost"),
+                      HasSubstr("the end of the keys cuts through a block")));
+  }
 }
 
 // --- targets ---
