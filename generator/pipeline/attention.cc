@@ -70,6 +70,12 @@ struct Scores {
     queries(y, d) = query_rows(d, y);
   }
 
+  // The place in its block of row t of this task. Where the last block is partly filled, in a form
+  // that lets Halide see how far it is.
+  Expr row_in_block(const Expr& row) const {
+    return query_tail ? row - first_query_ : row % blocking_.query_block;
+  }
+
   // The head of K and V that this task's query head uses.
   static Expr kv_head(const Plan& plan, const Expr& head, const HeadSource& source) {
     const int group = static_cast<int>(plan.attention.heads / plan.attention.kv_heads);
@@ -217,7 +223,7 @@ Stage build_attention(const Plan& plan, const Blocking& blocking, const Attentio
   result(d, y) = (single ? partial(d, y, 0) : merged(d, y)) * row_scale(y);
 
   Func output("output");
-  output(d, t, h, b) = result(d, t % query_block);
+  output(d, t, h, b) = result(d, s.row_in_block(t));
   output.bound(d, 0, static_cast<int>(in.output_width));
   bound_rows(output, s, query_block);
 
@@ -233,7 +239,7 @@ Stage build_attention(const Plan& plan, const Blocking& blocking, const Attentio
     if (operand.index < 0) return;
     Func rows(name), held(std::string(name) + "_held");
     held(y) = value;
-    rows(t, h, b) = held(t % query_block);
+    rows(t, h, b) = held(s.row_in_block(t));
     bound_rows(rows, s, query_block);
     stage.funcs[name] = rows;
     stage.funcs[std::string(name) + "_held"] = held;
@@ -288,7 +294,7 @@ Stage build_weights(const Plan& plan, const Blocking& blocking, const WeightsInp
   // same.
   normalised(y, x, c) =
       s.where_visible(exp2_nonpositive(masked(y, x, c) - row_max(y)) * row_scale(y), 0.0f);
-  output(x, t, h, b) = normalised(t % query_block, x, 0);
+  output(x, t, h, b) = normalised(s.row_in_block(t), x, 0);
   output.bound(x, 0, s.key_length);
   bound_rows(output, s, query_block);
 

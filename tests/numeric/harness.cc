@@ -240,8 +240,11 @@ std::string check_against_reference(const TestKernel& kernel, const CallLengths&
     const Array& expected = want.outputs.at(name);
     const Array& bound = want.bounds.at(name);
     const Comparison c = compare(got, expected, bound);
-    tally->compared += c.compared;
-    tally->zeros += c.zeros;
+    // Weights of hidden keys are zeros that say something.
+    if (name != "weights") {
+      tally->compared += c.compared;
+      tally->zeros += c.zeros;
+    }
     if (!c.passed()) {
       const size_t at = static_cast<size_t>(c.worst);
       wrong += name + ": " + std::to_string(c.failures) + " of " + std::to_string(c.compared) +
