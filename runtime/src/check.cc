@@ -209,10 +209,9 @@ mha_status mha_internal_check_values(const mha_kernel* kernel, const Lengths* le
                                "tensor '%s' of kernel '%s' has check %u: please report this",
                                info.name, kernel->info.name, info.check);
     }
-    constexpr int64_t kFarthest = int64_t{1} << 30;
     const bool is_length = info.check == MHA_CHECK_KEY_LENGTHS;
-    const int64_t low = is_length ? 0 : -kFarthest;
-    const int64_t high = is_length ? lengths->symbol[MHA_SYMBOL_KEY] : kFarthest;
+    const int64_t low = is_length ? 0 : -mha::kFarthestOffset;
+    const int64_t high = is_length ? lengths->symbol[MHA_SYMBOL_KEY] : mha::kFarthestOffset;
     const int32_t* values = reinterpret_cast<const int32_t*>(views[t].data);
     for (int64_t i = 0; i < views[t].extents[0]; ++i) {
       if (values[i] >= low && values[i] <= high) continue;

@@ -13,19 +13,12 @@
 
 namespace {
 
-// Puts "path: " before the message of this thread.
-mha_status in_file(const char* path, mha_status status) {
-  char prefix[512];
-  snprintf(prefix, sizeof prefix, "%s: ", path);
-  mha_internal_prefix_message(prefix);
-  return status;
-}
-
 mha_status open_file(const char* path, int descriptor, uint64_t bytes, mha_safetensors** result) {
   mha_safetensors* file = nullptr;
   uint64_t data_offset = 0;
   mha_status status = mha_internal_read_header(descriptor, bytes, &file, &data_offset);
-  if (file == nullptr) return in_file(path, status);  // there is one if and only if all went well
+  if (file == nullptr)
+    return mha_internal_in_file(path, status);  // there is one if and only if all went well
   const size_t data_bytes = bytes - data_offset;
   // Aligned, so that tensors which the file aligns are aligned in memory.
   if (posix_memalign(&file->owned_data, 64, data_bytes == 0 ? 64 : data_bytes) != 0) {
@@ -37,7 +30,7 @@ mha_status open_file(const char* path, int descriptor, uint64_t bytes, mha_safet
   }
   if (status != MHA_OK) {
     mha_safetensors_close(file);
-    return in_file(path, status);
+    return mha_internal_in_file(path, status);
   }
   file->data = static_cast<const uint8_t*>(file->owned_data);
   *result = file;
@@ -48,19 +41,34 @@ mha_status open_file(const char* path, int descriptor, uint64_t bytes, mha_safet
 
 extern "C" {
 
+mha_status mha_internal_in_file(const char* path, mha_status status) {
+  constexpr size_t kShown = 400;
+  const size_t length = strlen(path);
+  const char* shown = path;
+  if (length > kShown) {
+    shown += length - kShown;
+    while ((*shown & 0xC0) == 0x80) ++shown;  // not from within a character
+  }
+  char prefix[kShown + 8];
+  snprintf(prefix, sizeof prefix, "%s%s: ", shown == path ? "" : "...", shown);
+  mha_internal_prefix_message(prefix);
+  return status;
+}
+
 mha_status mha_internal_open(const char* path, int* descriptor, uint64_t* bytes) {
   // Not blocking, so that a named pipe is refused instead of waited for.
   const int opened = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (opened < 0) return mha_internal_fail(MHA_IO_ERROR, "%s: %s", path, strerror(errno));
+  if (opened < 0)
+    return mha_internal_in_file(path, mha_internal_fail(MHA_IO_ERROR, "%s", strerror(errno)));
   struct stat status;
   if (fstat(opened, &status) != 0) {
     const int error = errno;
     close(opened);
-    return mha_internal_fail(MHA_IO_ERROR, "%s: %s", path, strerror(error));
+    return mha_internal_in_file(path, mha_internal_fail(MHA_IO_ERROR, "%s", strerror(error)));
   }
   if (!S_ISREG(status.st_mode)) {
     close(opened);
-    return mha_internal_fail(MHA_IO_ERROR, "%s: not a regular file", path);
+    return mha_internal_in_file(path, mha_internal_fail(MHA_IO_ERROR, "not a regular file"));
   }
   *descriptor = opened;
   *bytes = static_cast<uint64_t>(status.st_size);

@@ -21,6 +21,8 @@ enum : int64_t {
   kMaxThreads = 1024,
   // Stages index with int32, so that no array may reach this many elements.
   kMaxElements = (int64_t{1} << 31) - 1,
+  // Of query_offset, either way.
+  kFarthestOffset = int64_t{1} << 30,
 };
 
 // Halide's numbers for errors, and one of ours.

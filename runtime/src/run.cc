@@ -161,8 +161,12 @@ bool set_grid(StageRun* run) {
          run->grid[stage.batch_axis] == lengths.symbol[MHA_SYMBOL_BATCH];
 }
 
-int32_t index_value(const Call& call, int32_t tensor, int64_t b) {
-  return reinterpret_cast<const int32_t*>(call.views[tensor].data)[b];
+// Read once and kept within what mha_run() has checked: should the caller change the tensor in the
+// meantime, results may be wrong, but nothing outside of the tensors is read.
+int32_t index_value(const Call& call, int32_t tensor, int64_t b, int64_t low, int64_t high) {
+  const int32_t* values = reinterpret_cast<const int32_t*>(call.views[tensor].data);
+  const int64_t value = __atomic_load_n(&values[b], __ATOMIC_RELAXED);
+  return static_cast<int32_t>(value < low ? low : value > high ? high : value);
 }
 
 // What the scalar symbols are for one task; TASK0.. and what follows from the task's sequence.
@@ -183,11 +187,12 @@ void set_task(const StageRun& run, int64_t task, int32_t* values) {
   const int64_t b = has_sequence ? coordinates[run.stage->batch_axis] : 0;
   int32_t keys = static_cast<int32_t>(call.lengths.symbol[MHA_SYMBOL_KEY]);
   if (has_sequence && kernel.key_lengths_tensor >= 0)
-    keys = index_value(call, kernel.key_lengths_tensor, b);
+    keys = index_value(call, kernel.key_lengths_tensor, b, 0, keys);
   int32_t offset = 0;
   if (kernel.offset_kind == MHA_OFFSET_END) offset = keys - queries;
   if (kernel.offset_kind == MHA_OFFSET_INPUT && has_sequence && kernel.query_offset_tensor >= 0) {
-    offset = index_value(call, kernel.query_offset_tensor, b);
+    offset = index_value(call, kernel.query_offset_tensor, b, -mha::kFarthestOffset,
+                         mha::kFarthestOffset);
   }
   values[MHA_SYMBOL_SEQUENCE_KEYS] = keys;
   values[MHA_SYMBOL_SEQUENCE_OFFSET] = offset;

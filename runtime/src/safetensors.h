@@ -42,6 +42,9 @@ mha_status mha_internal_safetensors_header(char* header, size_t bytes, uint64_t 
 const mha::SafetensorsEntry* mha_internal_safetensors_entry(const mha_safetensors* file,
                                                             const char* name);
 
+// Puts "path: " before the message of this thread; of a long path its end, so that the cause stays
+// whole. Returns the status.
+mha_status mha_internal_in_file(const char* path, mha_status status);
 // Opens a regular file for reading. The descriptor is the caller's to close.
 mha_status mha_internal_open(const char* path, int* descriptor, uint64_t* bytes);
 // Reads exactly `bytes` at `offset`; a file that ends before is MHA_BAD_FILE.

@@ -31,13 +31,6 @@ struct Load {
   char* index;               // text of the index; NULL without one
 };
 
-mha_status in_file(const char* path, mha_status status) {
-  char prefix[kPathBytes];
-  snprintf(prefix, sizeof prefix, "%s: ", path);
-  mha_internal_prefix_message(prefix);
-  return status;
-}
-
 // The name in the model's file: {layer} becomes the number.
 mha_status expand_name(const mha_weight_info& info, int32_t layer, char* name) {
   const char* from = info.source_name != nullptr ? info.source_name : info.name;
@@ -70,7 +63,7 @@ mha_status load_from(Load* load, const char* path, const char* shard, int descri
   mha_safetensors* file = nullptr;
   uint64_t data_offset = 0;
   mha_status status = mha_internal_read_header(descriptor, bytes, &file, &data_offset);
-  if (status != MHA_OK) return in_file(path, status);
+  if (status != MHA_OK) return mha_internal_in_file(path, status);
   for (uint64_t w = 0; w < load->kernel->weight_count && status == MHA_OK; ++w) {
     const mha_weight_info& info = load->kernel->weights[w];
     Wanted& wanted = load->wanted[w];
@@ -109,7 +102,7 @@ mha_status load_from(Load* load, const char* path, const char* shard, int descri
     wanted.done = true;
   }
   mha_safetensors_close(file);
-  return status == MHA_OK ? MHA_OK : in_file(path, status);
+  return status == MHA_OK ? MHA_OK : mha_internal_in_file(path, status);
 }
 
 // Finds the shard of each wanted tensor in {"weight_map": {tensor: shard}}.
@@ -174,17 +167,17 @@ mha_status read_index(Load* load, size_t bytes) {
 
 mha_status load_shards(Load* load, const char* path, int descriptor, uint64_t bytes) {
   if (bytes > mha::kSafetensorsMaxHeader) {
-    return in_file(path,
-                   mha_internal_fail(MHA_BAD_FILE, "an index of %llu bytes; %llu is the most",
-                                     static_cast<unsigned long long>(bytes),
-                                     static_cast<unsigned long long>(mha::kSafetensorsMaxHeader)));
+    return mha_internal_in_file(
+        path, mha_internal_fail(MHA_BAD_FILE, "an index of %llu bytes; %llu is the most",
+                                static_cast<unsigned long long>(bytes),
+                                static_cast<unsigned long long>(mha::kSafetensorsMaxHeader)));
   }
   load->index = static_cast<char*>(malloc(bytes));
   if (load->index == nullptr)
     return mha_internal_fail(MHA_OUT_OF_MEMORY, "no memory for the index");
   mha_status status = mha_internal_read(descriptor, 0, load->index, bytes);
   if (status == MHA_OK) status = read_index(load, bytes);
-  if (status != MHA_OK) return in_file(path, status);
+  if (status != MHA_OK) return mha_internal_in_file(path, status);
   const char* slash = strrchr(path, '/');
   const int folder = slash == nullptr ? 0 : static_cast<int>(slash - path + 1);
   for (uint64_t w = 0; w < load->kernel->weight_count; ++w) {
@@ -193,7 +186,8 @@ mha_status load_shards(Load* load, const char* path, int descriptor, uint64_t by
     const int length =
         snprintf(shard_path, sizeof shard_path, "%.*s%s", folder, path, load->wanted[w].shard);
     if (length < 0 || length >= static_cast<int>(sizeof shard_path)) {
-      return in_file(path, mha_internal_fail(MHA_BAD_FILE, "the path of a shard is too long"));
+      return mha_internal_in_file(
+          path, mha_internal_fail(MHA_BAD_FILE, "the path of a shard is too long"));
     }
     int shard;
     uint64_t shard_bytes;
@@ -236,7 +230,7 @@ mha_status load_all(Load* load, const char* path, int32_t layer) {
   bool index;
   status = is_index(descriptor, bytes, &index);
   if (status != MHA_OK) {
-    in_file(path, status);
+    mha_internal_in_file(path, status);
   } else if (index) {
     status = load_shards(load, path, descriptor, bytes);
   } else {

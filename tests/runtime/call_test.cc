@@ -2,6 +2,7 @@
 #include <HalideRuntime.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <limits>
 #include <string>
@@ -418,6 +419,29 @@ TEST_F(Call, TablesThatMakeNoSense) {
   expect_internal("an index tensor that is not there");
   toy.kernel.key_lengths_tensor = ToyKernel::kX;
   expect_internal("an index tensor that is not checked");
+}
+
+// A caller that breaks the rule that inputs stay as they are gets numbers, not reads beyond
+// tensors.
+TEST_F(Call, IndexValuesThatChangeDuringTheCallStayInRange) {
+  for (const int32_t value : {INT32_MAX, INT32_MIN}) {
+    ToyCall call(toy, 2, 5, 8, 1);
+    bool changed = false;
+    ToyKernel::on_task = [&](void** argv) {
+      const int32_t keys = *static_cast<int32_t*>(argv[4]),
+                    offset = *static_cast<int32_t*>(argv[5]);
+      if (changed) {
+        EXPECT_EQ(keys, value > 0 ? 8 : 0);
+        EXPECT_EQ(offset, value > 0 ? 1 << 30 : -(1 << 30));
+      }
+      std::fill(call.key_lengths.begin(), call.key_lengths.end(), value);
+      std::fill(call.query_offset.begin(), call.query_offset.end(), value);
+      changed = true;
+      return 0;
+    };
+    EXPECT_EQ(call.run(one), MHA_OK) << mha_last_message();
+    EXPECT_TRUE(changed);
+  }
 }
 
 TEST_F(Call, Scratch) {

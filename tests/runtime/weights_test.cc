@@ -378,6 +378,19 @@ TEST_F(WeightFiles, WrongOnesAreNamed) {
   expect_load_refused(path, 4, MHA_BAD_FILE, {path, "'layer.4.q/4'", "'w_q'"});
   expect_load_refused(path, -1, MHA_INVALID_ARGUMENT, {"layer is -1", "'w_q'"});
   expect_load_refused(folder.path("absent"), 3, MHA_IO_ERROR, {folder.path("absent")});
+  // A long path leaves room for the cause.
+  std::string detour;
+  for (int i = 0; i < 600; ++i) detour += "./";
+  expect_load_refused(folder.path(detour + "model"), 4, MHA_BAD_FILE,
+                      {"...", "/./model: ", "'layer.4.q/4'", "'w_q'", "'toy'"});
+  expect_load_refused(folder.path(detour + "absent"), 3, MHA_IO_ERROR,
+                      {"...", "/./absent: No such file"});
+  // Of two-byte characters none is cut.
+  std::string letters = "\xC3\xA9";
+  for (int i = 0; i < 9; ++i) letters += letters;
+  for (const char* more : {"", "x"}) {
+    expect_load_refused(letters + more, 3, MHA_IO_ERROR, {"...\xC3\xA9", "File name too long"});
+  }
   EXPECT_EQ(mha_weights_load(&kernel, nullptr, 3, nullptr), MHA_INVALID_ARGUMENT);
   FileBuilder shape;
   shape.add("layer.3.q/3", "F32", {4, kQ}, q)
