@@ -155,6 +155,8 @@ class CliTest(unittest.TestCase):
             self.run_tool(tool, "--config", self.config, "--no-such-option", code=2, says=["--no-such-option"])
             self.run_tool(tool, "--config", self.config, "--threads", "many", code=2, says=["--threads"])
             self.run_tool(tool, "--config", self.config, "--threads", "0", code=2, says=["--threads"])
+            self.run_tool(tool, "--config", self.config, "--threads", "1025", code=2, says=["--threads", "1024"])
+        self.assertNotIn("CallLengths", self.run_tool(RUN, "--help").stdout)
         self.assert_clean()
 
     def test_bad_sizes(self):
@@ -451,6 +453,14 @@ class CliTest(unittest.TestCase):
         a, b, c = ((self.dir / name).read_bytes() for name in "abc")
         self.assertEqual(a, b)
         self.assertNotEqual(a, c)
+
+    def test_compiler_with_arguments(self):
+        cc = self.write("my-cc", '#!/bin/sh\n[ "$1 $2" = "-DFIRST -DSECOND" ] && shift 2 && exec cc "$@"\n')
+        cc.chmod(0o755)
+        fresh = {"XDG_CACHE_HOME": str(self.dir / "fresh")}
+        self.run_tool(RUN, "--config", self.config, env={**fresh, "CC": f" {cc}  -DFIRST -DSECOND "})
+        self.run_tool(RUN, "--config", self.block, code=1, says=["my-cc"], env={**fresh, "CC": f"{cc} -DTHIRD"})
+        self.run_tool(RUN, "--config", self.block, env={**fresh, "CC": " "})
 
     def test_json_is_one_object_and_nothing_else(self):
         result = self.run_tool(RUN, "--config", self.config, "--json", "--verify", "--quiet")

@@ -12,6 +12,7 @@
 #include <cstring>
 #include <filesystem>
 #include <map>
+#include <sstream>
 #include <vector>
 
 #include "generator/emit/generate.h"
@@ -93,6 +94,16 @@ std::string cache_key(const Spec& spec, const KernelRequest& request) {
   return spec.name + "-" + hash.text();
 }
 
+// $CC, which may hold arguments after the program ("gcc -m64"), or cc.
+std::vector<std::string> compiler() {
+  const char* cc = std::getenv("CC");
+  std::istringstream text(cc != nullptr ? cc : "");
+  std::vector<std::string> words;
+  for (std::string word; text >> word;) words.push_back(word);
+  if (words.empty()) words.push_back("cc");
+  return words;
+}
+
 // Runs a program and returns its exit code; `messages` is what it wrote to standard error.
 int run_program(const std::vector<std::string>& words, const std::string& log,
                 std::string* messages) {
@@ -151,12 +162,12 @@ std::string build_kernel(const Spec& spec, const KernelRequest& request,
   const std::string runtime = folder + "/libmha.a";
   const std::string object = folder + "/lib" + spec.name + ".so";
   atomic_write_file(runtime, runtime_archive());
-  const char* cc = std::getenv("CC");
-  std::vector<std::string> words = {
-      cc != nullptr && cc[0] != '\0' ? cc : "cc", "-shared",
-      // Kernel and runtime call each other, never a namesake in the program.
-      "-Wl,-Bsymbolic", "-Wl,-z,noexecstack", "-o", object, "-Wl,--whole-archive", archive, runtime,
-      "-Wl,--no-whole-archive", "-lm", "-lpthread", "-ldl"};
+  std::vector<std::string> words = compiler();
+  words.insert(words.end(),
+               {"-shared",
+                // Kernel and runtime call each other, never a namesake in the program.
+                "-Wl,-Bsymbolic", "-Wl,-z,noexecstack", "-o", object, "-Wl,--whole-archive",
+                archive, runtime, "-Wl,--no-whole-archive", "-lm", "-lpthread", "-ldl"});
   std::string messages;
   int code = run_program(words, folder + "/link.log", &messages);
   if (code != 0) {

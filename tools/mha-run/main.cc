@@ -294,10 +294,9 @@ int main(int argc, char** argv) {
         app.add_option("--threads", options.threads,
                        "Threads, the caller included (default: the CPUs this process may use)")
             ->type_name("N")
-            ->check(CLI::Range(1, 4096));
-        app.add_option(
-               "--size", options.size,
-               "CallLengths within the config's ranges: batch=N,query_length=N,key_length=N")
+            ->check(CLI::Range(1, 1024));
+        app.add_option("--size", options.size,
+                       "Lengths within the config's ranges: batch=N,query_length=N,key_length=N")
             ->type_name("KEY=N,...");
         app.add_option("--seed", options.seed, "Of the random tensors (default 0)")->type_name("N");
         app.add_flag("--verify", options.verify,
