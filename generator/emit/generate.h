@@ -52,8 +52,8 @@ void check_options(const GenerateOptions& options);
 const std::vector<std::string>& emit_kinds();
 
 // Where records are looked for, first to last: `schedules_dir` alone if it is given (UserError when
-// it is no folder), else mha-records/ beside the config if there is one, then the records that
-// ship.
+// it is no folder), else mha-records/ beside the config if there is one, then
+// ../share/mha/records/ seen from the program's folder if there is one.
 std::vector<std::string> record_directories(const std::string& config,
                                             const std::string& schedules_dir);
 

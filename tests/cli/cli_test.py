@@ -382,6 +382,17 @@ class CliTest(unittest.TestCase):
         self.assertFalse((folder / "stale").exists())
         self.assert_clean(self.dir / "gen", besides=["cli_attention"])
 
+    def test_records_lie_beside_the_config_or_the_program(self):
+        (self.dir / "prefix" / "bin").mkdir(parents=True)
+        tool = shutil.copy(GEN, self.dir / "prefix" / "bin")
+        words = [tool, "--config", self.config, "--explain", "--target", "x86-64-v3"]
+        self.assertIn("(default)", self.run_tool(*words).stdout)
+        for folder in (self.dir / "prefix" / "share" / "mha" / "records", self.dir / "mha-records"):
+            folder.mkdir(parents=True)
+            (folder / "x86-64-v3.yaml").write_text("records: [")
+            self.run_tool(*words, code=2, says=[str(folder / "x86-64-v3.yaml")])
+            (folder / "x86-64-v3.yaml").unlink()
+
     def test_check_writes_nothing(self):
         self.run_tool(GEN, "--config", self.config, "--check", "--output", "gen")
         self.assert_clean()

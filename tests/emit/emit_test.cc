@@ -463,6 +463,18 @@ TEST(Explain, CountsTheMaskedEndOfTheKeys) {
   }
 }
 
+// --- records ---
+
+TEST(Records, LieBesideTheConfigAndNotInTheSourceTree) {
+  Folder folder;
+  const std::string config = folder / "config.yaml";
+  EXPECT_THAT(record_directories(config, ""), testing::IsEmpty());
+  fs::create_directory(folder / "mha-records");
+  EXPECT_THAT(record_directories(config, ""), testing::ElementsAre(folder / "mha-records"));
+  EXPECT_THAT(record_directories(config, folder.path()), testing::ElementsAre(folder.path()));
+  EXPECT_THROW(record_directories(config, folder / "none"), UserError);
+}
+
 // --- targets ---
 
 TEST(Target, HostIsANamedTargetThatTheRuntimeAccepts) {

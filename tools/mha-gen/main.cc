@@ -135,8 +135,7 @@ int main(int argc, char** argv) {
             ->type_name("DIR")
             ->capture_default_str();
         app.add_option("--schedules", options.schedules,
-                       "A folder of tuned records (default: mha-records beside the config, then "
-                       "those that ship)")
+                       "A folder of tuned records (default: mha-records beside the config)")
             ->type_name("DIR");
         app.add_option("--emit", options.emit, "Further files: asm, llvm, mlir, stmt, stmt_html")
             ->delimiter(',')

@@ -14,7 +14,7 @@ struct KernelRequest {
   std::string config_text;    // the bytes of the config
   std::string target;         // "" : the spec's
   int threads = 1;            // that the schedule is for
-  std::string schedules_dir;  // of records; "" : beside the config, else those that ship
+  std::string schedules_dir;  // of records; "" : see record_directories()
   std::string sanitizer;      // "", "address" or "thread"
 };
 
