@@ -98,7 +98,8 @@ Memory random_floats(size_t count, float amplitude) {
   return memory;
 }
 
-// One kernel, or one stage of it, ready to be called with random operands.
+// One kernel, ready to be called with random operands, whole or one stage of it: on the same
+// memory, so that a stage by itself finds in the caches what it finds there in the whole.
 class Runner {
  public:
   Runner(const mha_kernel& kernel, mha_context* context, int64_t length)
@@ -144,7 +145,6 @@ class Runner {
     size_t bytes = 0;
     require(mha_workspace_size(&kernel_, args_.data(), mha_context_threads(context), &bytes),
             "workspace size");
-    // Finite numbers everywhere: a stage by itself reads what no other stage has written.
     memory_.push_back(random_floats(bytes / sizeof(float) + 1, 1.0f));
     call->workspace = memory_.back().get();
     call->workspace_size = bytes;
@@ -153,16 +153,23 @@ class Runner {
   Runner(const Runner&) = delete;
   Runner& operator=(const Runner&) = delete;
 
-  double seconds() {
+  static constexpr uint64_t kWhole = UINT64_MAX;
+  double seconds(uint64_t stage = kWhole) {
+    const mha_kernel all = kernel_;
+    if (stage != kWhole) {
+      kernel_.stages = &all.stages[stage];
+      kernel_.stage_count = 1;
+    }
     const auto start = std::chrono::steady_clock::now();
     const mha_status status = mha_run(&kernel_, context_, args_.data());
     const auto end = std::chrono::steady_clock::now();
+    kernel_ = all;
     require(status, "run");
     return std::chrono::duration<double>(end - start).count();
   }
 
  private:
-  const mha_kernel kernel_;
+  mha_kernel kernel_;
   mha_context* context_;
   std::vector<char> args_;
   std::vector<Memory> memory_;
@@ -183,21 +190,11 @@ void run_case(benchmark::State& state, const Case& c, int threads) {
   require(mha_context_create(&options, &context), "context");
   {
     Runner whole(*c.kernel, context, c.length);
-    std::vector<mha_kernel> part_kernels;
-    std::vector<std::unique_ptr<Runner>> parts;
-    if (c.d_model > 0) {
-      for (uint64_t i = 0; i < c.kernel->stage_count; i++) {
-        mha_kernel part = *c.kernel;
-        part.stages = &c.kernel->stages[i];
-        part.stage_count = 1;
-        parts.push_back(std::make_unique<Runner>(part, context, c.length));
-      }
-    }
+    const uint64_t parts = c.d_model > 0 ? c.kernel->stage_count : 0;
     mha::PeakMeter meter(threads, mha::best_peak_isa());
     std::vector<double> times;
-    std::vector<std::vector<double>> part_times(parts.size());
+    std::vector<std::vector<double>> part_times(parts);
     whole.seconds();
-    for (auto& part : parts) part->seconds();
     double since_peak = 1;
     for (auto _ : state) {
       if (since_peak > 0.01) {
@@ -209,8 +206,8 @@ void run_case(benchmark::State& state, const Case& c, int threads) {
       state.SetIterationTime(seconds);
       times.push_back(seconds);
       since_peak += seconds;
-      for (size_t i = 0; i < parts.size(); i++) {
-        part_times[i].push_back(parts[i]->seconds());
+      for (uint64_t i = 0; i < parts; i++) {
+        part_times[i].push_back(whole.seconds(i));
         since_peak += part_times[i].back();
       }
     }
@@ -221,9 +218,9 @@ void run_case(benchmark::State& state, const Case& c, int threads) {
     state.counters["best"] =
         100 * c.flops() / *std::min_element(times.begin(), times.end()) / meter.flops_per_second();
     state.counters["goal"] = c.goal;
-    if (!parts.empty()) {
+    if (parts > 0) {
       double sum = 0;
-      for (size_t i = 0; i < parts.size(); i++) {
+      for (uint64_t i = 0; i < parts; i++) {
         const std::string stage = c.kernel->stages[i].name;
         const double part = median(part_times[i]);
         sum += part;
