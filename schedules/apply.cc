@@ -214,7 +214,7 @@ void schedule_attention(Stage& stage, const Plan& plan, const StageSchedule& par
     }
   }
   const int key_block = static_cast<int>(params.get("key_block"));
-  const int64_t most_keys = (plan.self_length ? plan.query_length : plan.key_length).max;
+  const int64_t most_keys = plan.keys().max;
   const int key_blocks = static_cast<int>((most_keys + key_block - 1) / key_block);
   bound_storage(stage, {"scores", "block_max", "shift", "probabilities", "block_sum"}, query_block,
                 key_block, 1);

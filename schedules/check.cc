@@ -98,9 +98,8 @@ void check_attention(const StageSchedule& s, const Plan& plan, const Machine& ma
   }
 }
 
-void check_projection(const StageSchedule& s, const Plan& plan, int64_t width,
-                      const Machine& machine, std::vector<std::string>& problems) {
-  (void)plan;
+void check_projection(const StageSchedule& s, int64_t width, const Machine& machine,
+                      std::vector<std::string>& problems) {
   Checker check(s, problems);
   if (!check.table()) return;
   const int64_t lanes = machine.vector_floats;
@@ -147,7 +146,7 @@ std::vector<std::string> check_schedule(const Schedule& schedule, const Plan& pl
     for (const Projection& projection : plan.projections) {
       if (projection_stage_name(projection) == name) width = projection.parts.front().width;
     }
-    check_projection(stage, plan, width, machine, problems);
+    check_projection(stage, width, machine, problems);
   }
   return problems;
 }

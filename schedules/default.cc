@@ -81,7 +81,7 @@ StageSchedule attention_default(const Plan& plan, const Machine& machine) {
   const Attention& a = plan.attention;
   const int lanes = machine.vector_floats;
   const int64_t queries = plan.query_length.max;
-  const int64_t keys = (plan.self_length ? plan.query_length : plan.key_length).max;
+  const int64_t keys = plan.keys().max;
   // Four vectors of queries share each element of K that is loaded; fewer where there are no more
   // queries.
   const int query_vectors = queries <= lanes ? 1 : 2;

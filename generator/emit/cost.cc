@@ -27,8 +27,7 @@ int64_t sum_clamped(int64_t n, int64_t most) {
 }  // namespace
 
 Lengths largest_lengths(const Plan& plan) {
-  return {plan.batch.max, plan.query_length.max,
-          plan.self_length ? plan.query_length.max : plan.key_length.max};
+  return {plan.batch.max, plan.query_length.max, plan.keys().max};
 }
 
 int64_t visible_pairs(const Plan& plan, const Lengths& lengths) {

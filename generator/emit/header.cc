@@ -18,7 +18,7 @@ const Range& range_of(Symbol symbol, const Plan& plan) {
     case Symbol::kQuery:
       return plan.query_length;
     case Symbol::kKey:
-      return plan.self_length ? plan.query_length : plan.key_length;
+      return plan.keys();
     default:
       return one;
   }

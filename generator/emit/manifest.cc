@@ -112,7 +112,7 @@ BlockCount count_blocks(const Plan& plan, int64_t query_block, int64_t key_block
   const bool causal = plan.attention.causal;
   const int64_t offset =
       plan.attention.query_offset == QueryOffset::kStart ? 0 : lengths.key - lengths.query;
-  const Range& keys = plan.self_length ? plan.query_length : plan.key_length;
+  const Range& keys = plan.keys();
   const int64_t query_blocks = ceil_div(lengths.query, query_block);
   const int64_t key_blocks = ceil_div(lengths.key, key_block);
   // A last block that keys fill in part is masked, unless they are known to end with a tile.
@@ -205,7 +205,7 @@ ordered_json make_manifest(const ManifestInput& input) {
 
   ordered_json call = {{"batch", range_json(plan.batch)},
                        {"query_length", range_json(plan.query_length)}};
-  call["key_length"] = range_json(plan.self_length ? plan.query_length : plan.key_length);
+  call["key_length"] = range_json(plan.keys());
   call["flops"] = call_flops(plan, lengths);
   call["bytes"] = call_bytes(plan, lengths);
   call["visible_pairs"] = visible_pairs(plan, lengths);

@@ -47,7 +47,8 @@ struct Plan {
   Layout layout = Layout::kBshd;
   Range batch, query_length, key_length;
   bool self_length = false;  // Lk is Lq, also at run time
-  int64_t d_model = 0;       // block
+  const Range& keys() const { return self_length ? query_length : key_length; }
+  int64_t d_model = 0;  // block
   // block: in the order they are to run; empty for op attention
   std::vector<Projection> projections;
   Attention attention;

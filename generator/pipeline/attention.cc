@@ -58,7 +58,7 @@ struct Scores {
     first_query_ = block * blocking.query_block;
     query_tail = !plan.query_length.fixed() || plan.query_length.max % blocking.query_block != 0;
     key_end = max(query_key_end(blocking.query_block), 0);
-    const Range& key_range = plan.self_length ? plan.query_length : plan.key_length;
+    const Range& key_range = plan.keys();
     key_tail_ = !key_range.fixed() || key_range.max % blocking.key_tile != 0;
     ragged_ = attention.key_lengths || key_tail_;
     masked = causal_ || ragged_;
@@ -134,6 +134,13 @@ void add_input(Stage& stage, const HeadSource& source) {
   stage.operands.push_back(source.operand);
 }
 
+// Schedules find a Func by the name it was made with; Halide appends "$1" where a name comes twice.
+void name_funcs(Stage& stage, std::initializer_list<Func> funcs) {
+  for (const Func& f : funcs) {
+    if (f.defined()) stage.funcs[f.name().substr(0, f.name().find('$'))] = f;
+  }
+}
+
 std::vector<GridAxis> attention_grid(const Plan& plan, const Blocking& blocking) {
   return {{1, Symbol::kQuery, blocking.attention.query_block},
           {plan.attention.heads, Symbol::kOne, 1},
@@ -146,7 +153,7 @@ Stage build_attention(const Plan& plan, const Blocking& blocking, const Attentio
   const Attention& attention = plan.attention;
   const int query_block = blocking.attention.query_block, key_block = blocking.attention.key_block;
   const int d_head = static_cast<int>(attention.d_head);
-  const Range& key_range = plan.self_length ? plan.query_length : plan.key_length;
+  const Range& key_range = plan.keys();
   const bool single = key_range.max <= key_block;  // one partial: nothing to merge
   StageScalars scalars("attention");
   Scores s(plan, blocking.attention, scalars, in.q);
@@ -256,11 +263,9 @@ Stage build_attention(const Plan& plan, const Blocking& blocking, const Attentio
   stage.grid = attention_grid(plan, blocking);
   stage.reverse = attention.causal;
   stage.batch_axis = 2;
-  for (const Func& f : {s.queries, s.query_rows, product, scores, masked, block_max, shift,
-                        probabilities, block_sum, value_product, partial, statistics, row_max,
-                        merge_weight, row_sum, row_scale, merged, result, output}) {
-    if (f.defined()) stage.funcs[f.name().substr(0, f.name().find('$'))] = f;
-  }
+  name_funcs(stage, {s.queries, s.query_rows, product, scores, masked, block_max, shift,
+                     probabilities, block_sum, value_product, partial, statistics, row_max,
+                     merge_weight, row_sum, row_scale, merged, result, output});
   stage.domains = {{"rd", rd}, {"rx", rx}, {"rs", rs}, {"rp", rp}, {"rv", rv}, {"rc", rc}};
   return stage;
 }
@@ -311,21 +316,17 @@ Stage build_weights(const Plan& plan, const Blocking& blocking, const WeightsInp
   stage.pipeline = Halide::Pipeline(output);
   stage.grid = attention_grid(plan, blocking);
   stage.batch_axis = 2;
-  for (const Func& f :
-       {s.queries, s.query_rows, product, scores, masked, row_max, row_scale, normalised, output}) {
-    stage.funcs[f.name().substr(0, f.name().find('$'))] = f;
-  }
+  name_funcs(stage, {s.queries, s.query_rows, product, scores, masked, row_max, row_scale,
+                     normalised, output});
   stage.domains = {{"rd", rd}};
   return stage;
 }
 
-Stage build_pack(const std::string& name, const Plan& plan, const Blocking& blocking,
-                 const HeadSource& source, const Operand& output_operand, int64_t width,
-                 int64_t padded) {
-  (void)blocking;
+Stage build_pack(const std::string& name, const Plan& plan, const HeadSource& source,
+                 const Operand& output_operand, int64_t width, int64_t padded) {
   StageScalars scalars(name);
   Var d("d"), t("t"), h("h"), b("b");
-  const Range& rows = plan.self_length ? plan.query_length : plan.key_length;
+  const Range& rows = plan.keys();
   const int rows_of_task = 256;
   Expr length = scalars.length(rows, plan.self_length ? Symbol::kQuery : Symbol::kKey);
   Expr first = scalars.get(Symbol::kTask0) * rows_of_task;

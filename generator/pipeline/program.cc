@@ -83,7 +83,7 @@ class Builder {
     const int64_t wide = padded(width);
     Operand buffer = add_buffer(name, {fixed(wide), keys(blocking_.attention.key_tile),
                                        fixed(plan_.attention.kv_heads), batch()});
-    program_.stages.push_back(build_pack(name, plan_, blocking_, source, buffer, width, wide));
+    program_.stages.push_back(build_pack(name, plan_, source, buffer, width, wide));
     return {buffer_input(name + "_packed", wide), buffer, 0, true};
   }
 
@@ -143,7 +143,7 @@ class Builder {
     in.output = buffer;
     in.output_heads = heads;
     in.output_width = wide;
-    program_.stages.push_back(build_projection(name, plan_, blocking_, in));
+    program_.stages.push_back(build_projection(name, blocking_, in));
 
     ImageParam input = buffer_input(name + "_heads", wide);
     int64_t first = 0;
@@ -253,7 +253,7 @@ class Builder {
     in.rows_symbol = Symbol::kQuery;
     in.output = block_output_;
     in.output_width = plan_.d_model;
-    program_.stages.push_back(build_projection("project_out", plan_, blocking_, in));
+    program_.stages.push_back(build_projection("project_out", blocking_, in));
   }
 
   const Plan& plan_;

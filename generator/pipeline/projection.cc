@@ -12,9 +12,8 @@ using Halide::min;
 using Halide::RDom;
 using Halide::Var;
 
-Stage build_projection(const std::string& name, const Plan& plan, const Blocking& blocking,
+Stage build_projection(const std::string& name, const Blocking& blocking,
                        const ProjectionInputs& in) {
-  (void)plan;
   const ProjectionBlocking& block = blocking.projections.at(name);
   const int panel = block.panel, row_tile = block.row_tile;
   StageScalars scalars(name);

@@ -23,9 +23,6 @@ struct HeadSource {
   bool padded_rows = false;  // rows may be read up to the next multiple of the key tile
 };
 
-// A length that is a constant, or a scalar operand of the stage.
-class StageScalars;
-
 struct AttentionInputs {
   HeadSource q, k, v;
   Operand output;            // (d, t, h, b)
@@ -45,8 +42,8 @@ struct WeightsInputs {
 Stage build_weights(const Plan& plan, const Blocking& blocking, const WeightsInputs& inputs);
 
 // packed(d, t, g, b) = input(d, t, g, b), zero for d >= width: contiguous rows per head.
-Stage build_pack(const std::string& name, const Plan& plan, const Blocking& blocking,
-                 const HeadSource& source, const Operand& output, int64_t width, int64_t padded);
+Stage build_pack(const std::string& name, const Plan& plan, const HeadSource& source,
+                 const Operand& output, int64_t width, int64_t padded);
 
 // y = x W^T + b. x is (m, t, b), or (d, t, head, b) read as columns head * width + d.
 struct ProjectionInputs {
@@ -62,7 +59,7 @@ struct ProjectionInputs {
       0;  // > 0: output (d, t, head, b), output_width wide, rows padded; 0: (n, t, b), exact
   int64_t output_width = 0;
 };
-Stage build_projection(const std::string& name, const Plan& plan, const Blocking& blocking,
+Stage build_projection(const std::string& name, const Blocking& blocking,
                        const ProjectionInputs& inputs);
 
 // 2^x for x <= 0, relative error below 1.6e-7; exactly 0 for x < -126, so that a hidden key adds
