@@ -95,6 +95,8 @@ uint32_t dtype_of(Dtype dtype) {
       return MHA_I8;
     case Dtype::kI32:
       return MHA_I32;
+    case Dtype::kBool:
+      return MHA_BOOL;
   }
   throw InternalError("a dtype that the tables do not know");
 }

@@ -65,6 +65,7 @@ class Builder {
         return builder_.getF16Type();
       case Dtype::kInt8:
       case Dtype::kI32:
+      case Dtype::kBool:
         break;
     }
     throw InternalError(fmt::format("spec {}: a dtype that the IR cannot hold", spec_.name));

@@ -24,6 +24,8 @@ const char* name(Dtype dtype) {
       return "int8";
     case Dtype::kI32:
       return "i32";
+    case Dtype::kBool:
+      return "bool";
   }
   return "";
 }

@@ -31,7 +31,7 @@ struct Range {
 
 enum class Op { kBlock, kAttention };
 enum class Layout { kBshd, kBhsd };
-enum class Dtype { kF32, kBF16, kF16, kInt8, kI32 };
+enum class Dtype { kF32, kBF16, kF16, kInt8, kI32, kBool };
 // Where query 0 stands among the keys: 0; (key length of the sequence) - Lq; a tensor [B].
 enum class QueryOffset { kStart, kEnd, kInput };
 enum class MaskTensor { kNone, kBool, kAdditive };
