@@ -117,7 +117,6 @@ void mha_internal_log(const mha_context* context, const char* message);
 
 // --- layout.cc ---
 size_t mha_internal_dtype_bytes(uint32_t dtype);
-const char* mha_internal_dtype_name(uint32_t dtype);
 // Checks the struct that the caller passed and fills in the lengths of the call.
 mha_status mha_internal_lengths(const mha_kernel* kernel, const void* args, mha::Lengths* lengths);
 // The value of an extent, or -1 when it overflows.

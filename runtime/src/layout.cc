@@ -60,29 +60,6 @@ size_t mha_internal_dtype_bytes(uint32_t dtype) {
   }
 }
 
-const char* mha_internal_dtype_name(uint32_t dtype) {
-  switch (dtype) {
-    case MHA_F32:
-      return "F32";
-    case MHA_BF16:
-      return "BF16";
-    case MHA_F16:
-      return "F16";
-    case MHA_I32:
-      return "I32";
-    case MHA_I64:
-      return "I64";
-    case MHA_U8:
-      return "U8";
-    case MHA_BOOL:
-      return "BOOL";
-    case MHA_I8:
-      return "I8";
-    default:
-      return "of a type that kernels do not take";
-  }
-}
-
 mha_status mha_internal_lengths(const mha_kernel* kernel, const void* args, Lengths* lengths) {
   *lengths = {};
   if (args == nullptr) return mha_internal_fail(MHA_INVALID_ARGUMENT, "args is NULL");

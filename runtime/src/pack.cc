@@ -169,7 +169,7 @@ mha_status mha_internal_check_weight(const mha_weight_info* info, const mha_weig
   }
   if (array->dtype != MHA_F32 && array->dtype != MHA_BF16 && array->dtype != MHA_F16) {
     return mha_internal_fail(status, "weight '%s' is %s; weights may be F32, BF16 or F16",
-                             info->name, mha_internal_dtype_name(array->dtype));
+                             info->name, mha_dtype_name(array->dtype));
   }
   if (array->data == nullptr) {
     return mha_internal_fail(MHA_INVALID_ARGUMENT, "weight '%s' was not given: its data is NULL",

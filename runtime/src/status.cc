@@ -48,6 +48,29 @@ void mha_internal_prefix_message(const char* prefix) {
 
 const char* mha_last_message(void) { return message; }
 
+const char* mha_dtype_name(mha_dtype dtype) {
+  switch (dtype) {
+    case MHA_F32:
+      return "F32";
+    case MHA_BF16:
+      return "BF16";
+    case MHA_F16:
+      return "F16";
+    case MHA_I32:
+      return "I32";
+    case MHA_I64:
+      return "I64";
+    case MHA_U8:
+      return "U8";
+    case MHA_BOOL:
+      return "BOOL";
+    case MHA_I8:
+      return "I8";
+    default:
+      return "of a type that kernels do not take";
+  }
+}
+
 const char* mha_version(void) {
   return MHA_VERSION_STRING(MHA_VERSION_MAJOR, MHA_VERSION_MINOR, MHA_VERSION_PATCH);
 }

@@ -10,8 +10,9 @@
 #include <vector>
 
 #include "generator/spec/spec.h"
-#include "tools/mha-run/inputs.h"
+#include "tools/mha-run/host_tensor.h"
 #include "tools/mha-run/kernel_library.h"
+#include "tools/mha-run/random.h"
 #include "tools/reference/reference.h"
 
 namespace mha {

@@ -7,7 +7,7 @@
 #include <cmath>
 #include <limits>
 
-#include "tools/mha-run/inputs.h"
+#include "tools/mha-run/random.h"
 
 namespace mha {
 namespace {

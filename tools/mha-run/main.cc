@@ -15,8 +15,13 @@
 #include "tools/common/safetensors_writer.h"
 #include "tools/mha-run/bench.h"
 #include "tools/mha-run/cache.h"
+#include "tools/mha-run/host_tensor.h"
 #include "tools/mha-run/inputs.h"
 #include "tools/mha-run/kernel_library.h"
+#include "tools/mha-run/lengths.h"
+#include "tools/mha-run/random.h"
+#include "tools/mha-run/tensor_file.h"
+#include "tools/mha-run/weights.h"
 #include "tools/mha-run/work.h"
 
 namespace mha {

@@ -4,7 +4,8 @@
 
 #include <cstdint>
 
-#include "tools/mha-run/inputs.h"
+#include "generator/spec/spec.h"
+#include "tools/mha-run/host_tensor.h"
 
 namespace mha {
 

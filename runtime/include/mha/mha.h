@@ -102,6 +102,8 @@ const char* mha_status_name(mha_status status);
  * call. */
 const char* mha_last_message(void);
 const char* mha_version(void);
+/* "F32": the name that the safetensors format has for it. */
+const char* mha_dtype_name(mha_dtype dtype);
 
 /* --- contexts --- */
 /* Runs body(body_context, i) for every i in [0, count), on any threads in any order, and returns

@@ -1,0 +1,107 @@
+#include "tools/mha-run/lengths.h"
+
+#include <charconv>
+#include <sstream>
+
+#include "generator/spec/error.h"
+
+namespace mha {
+namespace {
+
+std::string range_text(const Range& range) {
+  if (range.fixed()) return std::to_string(range.min);
+  return std::to_string(range.min) + " to " + std::to_string(range.max);
+}
+
+void check_range(const std::string& what, int64_t value, const Range& range) {
+  if (value >= range.min && value <= range.max) return;
+  throw UserError(what + " is " + std::to_string(value) + "; the config allows " +
+                  range_text(range));
+}
+
+}  // namespace
+
+SizeOptions parse_sizes(const std::string& text, const Spec& spec) {
+  SizeOptions sizes;
+  if (text.empty()) return sizes;
+  std::istringstream words(text);
+  for (std::string word; std::getline(words, word, ',');) {
+    const size_t equals = word.find('=');
+    const std::string key = word.substr(0, equals);
+    int64_t value = 0;
+    const char* end = word.data() + word.size();
+    std::from_chars_result result{end, std::errc::invalid_argument};
+    if (equals != std::string::npos) {
+      result = std::from_chars(word.data() + equals + 1, end, value);
+    }
+    if (result.ec != std::errc() || result.ptr != end) {
+      throw UserError("--size: '" + word + "' is not KEY=NUMBER");
+    }
+    std::optional<int64_t>* slot = nullptr;
+    const Range* range = nullptr;
+    if (key == "batch") {
+      slot = &sizes.batch;
+      range = &spec.batch;
+    } else if (key == "query_length") {
+      slot = &sizes.query;
+      range = &spec.query_length;
+    } else if (key == "key_length") {
+      slot = &sizes.key;
+      range = spec.key_length_given ? &spec.key_length : &spec.query_length;
+    } else {
+      throw UserError("--size: unknown key '" + key +
+                      "'; the keys are batch, query_length and key_length");
+    }
+    if (slot->has_value()) throw UserError("--size: " + key + " is given twice");
+    check_range("--size: " + key, value, *range);
+    *slot = value;
+  }
+  return sizes;
+}
+
+CallLengths resolve_lengths(const Spec& spec, const TensorFile* input, const SizeOptions& sizes) {
+  CallLengths lengths = max_lengths(spec);
+  if (sizes.batch) lengths.batch = *sizes.batch;
+  if (sizes.query) lengths.query = *sizes.query;
+  if (sizes.key) lengths.key = *sizes.key;
+  if (!spec.key_length_given) {
+    if (sizes.query && sizes.key && *sizes.query != *sizes.key) {
+      throw UserError("--size: key_length must equal query_length: the config gives no key_length");
+    }
+    if (sizes.key) lengths.query = *sizes.key;
+    lengths.key = lengths.query;
+  }
+  if (input == nullptr) return lengths;
+
+  // Reads one length off a tensor; a shape of the wrong rank is reported by read_inputs(), which
+  // knows it all.
+  auto take = [&](const char* name, size_t rank, size_t axis, const char* what, int64_t* length,
+                  const std::optional<int64_t>& given, const Range& range) {
+    if (!input->has(name)) return;
+    const std::vector<int64_t> shape = shape_of(input->get(name));
+    if (shape.size() != rank) return;
+    check_range(
+        "'" + input->path() + "': tensor '" + name + "' is " + shape_text(shape) + ", so " + what,
+        shape[axis], range);
+    if (given && *given != shape[axis]) {
+      throw UserError(std::string("--size gives ") + what + "=" + std::to_string(*given) +
+                      ", but tensor '" + name + "' of the input is " + shape_text(shape));
+    }
+    *length = shape[axis];
+  };
+  if (spec.op == Op::kBlock) {
+    take("x", 3, 0, "batch", &lengths.batch, sizes.batch, spec.batch);
+    take("x", 3, 1, "query_length", &lengths.query, sizes.query, spec.query_length);
+  } else {
+    const size_t length_axis = spec.layout == Layout::kBshd ? 1 : 2;
+    take("query", 4, 0, "batch", &lengths.batch, sizes.batch, spec.batch);
+    take("query", 4, length_axis, "query_length", &lengths.query, sizes.query, spec.query_length);
+    if (spec.key_length_given) {
+      take("key", 4, length_axis, "key_length", &lengths.key, sizes.key, spec.key_length);
+    }
+  }
+  if (!spec.key_length_given) lengths.key = lengths.query;
+  return lengths;
+}
+
+}  // namespace mha

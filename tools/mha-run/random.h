@@ -1,0 +1,34 @@
+// Random tensors, the same on every machine.
+#ifndef MHA_TOOLS_MHA_RUN_RANDOM_H_
+#define MHA_TOOLS_MHA_RUN_RANDOM_H_
+
+#include <cstdint>
+#include <string>
+
+#include "generator/spec/spec.h"
+#include "tools/mha-run/host_tensor.h"
+
+namespace mha {
+
+// A small generator with the same numbers on every machine; each tensor's stream depends on its
+// name and the seed alone.
+class Random {
+ public:
+  Random(uint64_t seed, const std::string& stream);
+  uint64_t next();
+  double uniform();                            // [0, 1)
+  int64_t integer(int64_t low, int64_t high);  // both included
+  double normal();
+
+ private:
+  uint64_t state_;
+};
+
+// Normal numbers; weights scaled so that a projection keeps the size of what it is given; valid
+// key_lengths (the first sequence is whole) and query_offset.
+HostTensor random_tensor(const Spec& spec, const CallLengths& lengths, const TensorDecl& decl,
+                         uint64_t seed);
+
+}  // namespace mha
+
+#endif  // MHA_TOOLS_MHA_RUN_RANDOM_H_

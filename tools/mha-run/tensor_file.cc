@@ -1,0 +1,139 @@
+#include "tools/mha-run/tensor_file.h"
+
+#include <cmath>
+#include <cstring>
+
+#include "generator/spec/error.h"
+#include "tools/common/files.h"
+
+namespace mha {
+namespace {
+
+template <typename T>
+T load(const void* data, size_t index) {
+  // The format promises no alignment.
+  T value;
+  std::memcpy(&value, static_cast<const char*>(data) + index * sizeof(T), sizeof(T));
+  return value;
+}
+
+float float_of_bf16(uint16_t bits) {
+  const uint32_t wide = static_cast<uint32_t>(bits) << 16;
+  float value;
+  std::memcpy(&value, &wide, sizeof value);
+  return value;
+}
+
+float float_of_f16(uint16_t bits) {
+  const int exponent = (bits >> 10) & 31;
+  const int mantissa = bits & 1023;
+  float value;
+  if (exponent == 31) {
+    value = mantissa == 0 ? INFINITY : NAN;
+  } else if (exponent == 0) {
+    value = std::ldexp(static_cast<float>(mantissa), -24);
+  } else {
+    value = std::ldexp(static_cast<float>(mantissa + 1024), exponent - 25);
+  }
+  return (bits & 0x8000) != 0 ? -value : value;
+}
+
+}  // namespace
+
+std::vector<int64_t> shape_of(const mha_safetensors_tensor& tensor) {
+  return {tensor.shape, tensor.shape + tensor.rank};
+}
+
+TensorFile::TensorFile(const std::string& path) : path_(path) {
+  check_input_file(path);
+  const mha_status status = mha_safetensors_open(path.c_str(), &file_);
+  if (status == MHA_OK) return;
+  const std::string message = mha_last_message();
+  // The runtime's message may or may not name the file.
+  const std::string full =
+      message.find(path) == std::string::npos ? "'" + path + "': " + message : message;
+  if (status == MHA_BAD_FILE) throw UserError(full);
+  throw SystemError(full);
+}
+
+TensorFile::~TensorFile() { mha_safetensors_close(file_); }
+
+std::vector<std::string> TensorFile::names() const {
+  std::vector<std::string> names;
+  for (size_t i = 0; i < mha_safetensors_count(file_); ++i) {
+    mha_safetensors_tensor tensor;
+    if (mha_safetensors_get(file_, i, &tensor) == MHA_OK) names.emplace_back(tensor.name);
+  }
+  return names;
+}
+
+bool TensorFile::has(const std::string& name) const {
+  mha_safetensors_tensor tensor;
+  return mha_safetensors_find(file_, name.c_str(), &tensor) == MHA_OK;
+}
+
+mha_safetensors_tensor TensorFile::get(const std::string& name) const {
+  mha_safetensors_tensor tensor;
+  if (mha_safetensors_find(file_, name.c_str(), &tensor) != MHA_OK) {
+    throw UserError("'" + path_ + "' has no tensor '" + name + "'");
+  }
+  return tensor;
+}
+
+HostTensor TensorFile::read(const TensorDecl& decl) const {
+  HostTensor result(decl);
+  if (!has(decl.name)) {
+    throw UserError("'" + path_ + "' has no tensor '" + decl.name + "'; expected " +
+                    (result.is_index() ? "I32 or I64 " : "F32 ") + shape_text(decl.shape) + " (" +
+                    decl.axes + ")");
+  }
+  const mha_safetensors_tensor tensor = get(decl.name);
+  const std::vector<int64_t> shape = shape_of(tensor);
+  const bool dtype_fits = result.is_index() ? tensor.dtype == MHA_I32 || tensor.dtype == MHA_I64
+                                            : tensor.dtype == MHA_F32;
+  if (!dtype_fits || shape != decl.shape) {
+    throw UserError("'" + path_ + "': tensor '" + decl.name + "' is " +
+                    mha_dtype_name(tensor.dtype) + " " + shape_text(shape) + "; expected " +
+                    (result.is_index() ? "I32 or I64 " : "F32 ") + shape_text(decl.shape) + " (" +
+                    decl.axes + ")");
+  }
+  if (tensor.dtype != MHA_I64) {
+    if (tensor.bytes > 0) std::memcpy(result.data(), tensor.data, tensor.bytes);
+    return result;
+  }
+  for (size_t i = 0; i < result.ints.size(); ++i) {
+    const int64_t value = load<int64_t>(tensor.data, i);
+    if (value < INT32_MIN || value > INT32_MAX) {
+      throw UserError("'" + path_ + "': " + decl.name + "[" + std::to_string(i) + "] is " +
+                      std::to_string(value) + ", which is out of range");
+    }
+    result.ints[i] = static_cast<int32_t>(value);
+  }
+  return result;
+}
+
+std::vector<float> TensorFile::floats(const std::string& name) const {
+  const mha_safetensors_tensor tensor = get(name);
+  size_t count = 1;
+  for (int64_t extent : shape_of(tensor)) count *= static_cast<size_t>(extent);
+  std::vector<float> values(count);
+  for (size_t i = 0; i < count; ++i) {
+    switch (tensor.dtype) {
+      case MHA_F32:
+        values[i] = load<float>(tensor.data, i);
+        break;
+      case MHA_BF16:
+        values[i] = float_of_bf16(load<uint16_t>(tensor.data, i));
+        break;
+      case MHA_F16:
+        values[i] = float_of_f16(load<uint16_t>(tensor.data, i));
+        break;
+      default:
+        throw UserError("'" + path_ + "': tensor '" + name + "' is " +
+                        mha_dtype_name(tensor.dtype) + "; expected F32, BF16 or F16");
+    }
+  }
+  return values;
+}
+
+}  // namespace mha
