@@ -175,10 +175,10 @@ class Builder {
       rows.point(i, offsetof(mha_weight_info, name), string(from[i].name));
       const auto source = kernel_.spec.weights_from.find(from[i].name);
       if (source != kernel_.spec.weights_from.end()) {
-        require(
-            !source->second.transpose && !source->second.rows,
-            "weight '" + from[i].name + "': transposed or partial sources are not in the tables");
         rows.point(i, offsetof(mha_weight_info, source_name), string(source->second.name));
+        rows[i].source_flags = (source->second.transpose ? MHA_SOURCE_TURNED : 0) |
+                               (source->second.rows ? MHA_SOURCE_ROWS : 0);
+        if (source->second.rows) rows[i].source_first_row = source->second.rows->min;
       }
       rows[i].rank = static_cast<uint32_t>(from[i].shape.size());
       for (size_t a = 0; a < from[i].shape.size(); ++a) rows[i].shape[a] = from[i].shape[a];

@@ -23,15 +23,10 @@ std::vector<Diagnostic> unsupported(const Spec& spec) {
     return std::any_of(spec.targets.begin(), spec.targets.end(),
                        [&](const std::string& name) { return name.starts_with(prefix); });
   };
-  const bool fused =
-      std::any_of(spec.weights_from.begin(), spec.weights_from.end(),
-                  [](const auto& entry) { return entry.second.transpose || entry.second.rows; });
   const Unbuilt table[] = {
       {spec.dtype != Dtype::kF32, "dtype", "a dtype other than f32 is", "dtype: f32"},
       {spec.op == Op::kBlock && spec.dtype == Dtype::kF32 && spec.weights != Dtype::kF32, "weights",
        "weights stored as other than f32 are", "weights: f32"},
-      {fused, "weights_from", "`transpose` and `rows` of weights_from are",
-       "plain names, one tensor for each weight"},
       {spec.cross, "cross", "cross-attention blocks are",
        "op: attention, which takes any key and value"},
       {spec.qk_norm.has_value(), "qk_norm", "the norm of q and k is", ""},

@@ -68,6 +68,14 @@ struct Slot {
 enum : size_t { kSlotHead = 64, kSlotTail = 64 };
 static_assert(sizeof(Slot) <= kSlotHead);
 
+// A weight that was checked, wherever it lies: element (r, c) is at data + (r * row_stride + c *
+// column_stride) elements.
+struct WeightView {
+  const uint8_t* data;
+  mha_dtype dtype;
+  int64_t row_stride, column_stride;
+};
+
 struct Pool;
 
 }  // namespace mha
@@ -134,12 +142,16 @@ mha_status mha_internal_check_values(const mha_kernel* kernel, const mha::Length
                                      const mha::TensorView* views);
 
 // --- pack.cc ---
-// A weight array ready to be packed, one per mha_weight_info and checked against it.
-mha_status mha_internal_pack(const mha_kernel* kernel, const mha_weight_array* arrays,
+// One view per mha_weight_info.
+mha_status mha_internal_pack(const mha_kernel* kernel, const mha::WeightView* views,
                              mha_weights** weights);
-// The array must be the weight that `info` describes; `status` is what a difference is called.
-mha_status mha_internal_check_weight(const mha_weight_info* info, const mha_weight_array* array,
-                                     mha_status status);
+
+// --- weights.cc ---
+// "[6, 4]"
+void mha_internal_shape_text(char* text, size_t size, int32_t rank, const int64_t* shape);
+// Weights have one of three dtypes; `status` is what any other is called.
+mha_status mha_internal_check_weight_dtype(const mha_weight_info* info, mha_dtype dtype,
+                                           mha_status status);
 
 }  // extern "C"
 #pragma GCC visibility pop

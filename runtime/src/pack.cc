@@ -1,5 +1,4 @@
 // Weights from the model's row-major matrices into the panels that the kernels read.
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,47 +42,42 @@ float element(const uint8_t* data, mha_dtype dtype, int64_t index) {
 struct Source {
   const uint8_t* data;
   mha_dtype dtype;
+  int64_t stride;
   double scale;
 };
 
 float value_at(const Source& source, int64_t column) {
   if (source.data == nullptr) return 0.0f;
-  const float value = element(source.data, source.dtype, column);
+  const float value = element(source.data, source.dtype, column * source.stride);
   // Scaled by exactly 1 a number keeps its bits, also a signalling NaN its payload.
   return source.scale == 1.0 ? value
                              : static_cast<float>(static_cast<double>(value) * source.scale);
 }
 
 // Which row of which weight goes to row `row` of the packed array.
-Source source_of(const mha_kernel* kernel, const mha_pack_info& pack,
-                 const mha_weight_array* arrays, int64_t row) {
+Source source_of(const mha_pack_info& pack, const mha::WeightView* views, int64_t row) {
   for (uint64_t p = 0; p < pack.part_count; ++p) {
     const mha_pack_part& part = pack.parts[p];
     if (row < part.first_row) continue;
     const int64_t group = (row - part.first_row) / part.row_padded;
     const int64_t within = (row - part.first_row) % part.row_padded;
     if (group >= part.row_groups || within >= part.row_width) continue;
-    const mha_weight_info& info = kernel->weights[part.weight];
-    const mha_weight_array& array = arrays[part.weight];
-    const int64_t columns = info.rank == 2 ? info.shape[1] : 1;
-    const size_t bytes = static_cast<size_t>(columns) * mha_internal_dtype_bytes(array.dtype);
-    const int64_t from = group * part.row_width + within;
-    return {static_cast<const uint8_t*>(array.data) + static_cast<size_t>(from) * bytes,
-            array.dtype, part.scale};
+    const mha::WeightView& view = views[part.weight];
+    const int64_t from = (group * part.row_width + within) * view.row_stride;
+    return {view.data + static_cast<size_t>(from) * mha_internal_dtype_bytes(view.dtype),
+            view.dtype, view.column_stride, part.scale};
   }
-  return {nullptr, MHA_F32, 1.0};
+  return {nullptr, MHA_F32, 0, 1.0};
 }
 
 // dst[panel][column][lane]: a panel is read from `panel` rows at once, so that it is written front
 // to back.
-void pack_array(const mha_kernel* kernel, const mha_pack_info& pack, const mha_weight_array* arrays,
-                float* packed) {
+void pack_array(const mha_pack_info& pack, const mha::WeightView* views, float* packed) {
   const int64_t panel = pack.vector ? 1 : pack.panel;
   const int64_t columns = pack.vector ? 1 : pack.columns;
   Source rows[kMaxPanel];
   for (int64_t first = 0; first < pack.rows; first += panel) {
-    for (int64_t lane = 0; lane < panel; ++lane)
-      rows[lane] = source_of(kernel, pack, arrays, first + lane);
+    for (int64_t lane = 0; lane < panel; ++lane) rows[lane] = source_of(pack, views, first + lane);
     float* out = packed + first * columns;
     if (pack.vector) {
       *out = value_at(rows[0], 0);
@@ -139,46 +133,11 @@ size_t packed_bytes(const mha_pack_info& pack) {
   return (bytes + 63) & ~size_t{63};
 }
 
-void print_shape(char* text, size_t size, uint32_t rank, const int64_t* shape) {
-  size_t length = static_cast<size_t>(snprintf(text, size, "["));
-  for (uint32_t i = 0; i < rank && length < size; ++i) {
-    length += static_cast<size_t>(snprintf(text + length, size - length, "%s%lld", i ? ", " : "",
-                                           static_cast<long long>(shape[i])));
-  }
-  if (length < size) snprintf(text + length, size - length, "]");
-}
-
 }  // namespace
 
 extern "C" {
 
-mha_status mha_internal_check_weight(const mha_weight_info* info, const mha_weight_array* array,
-                                     mha_status status) {
-  bool same = array->rank == static_cast<int32_t>(info->rank);
-  for (uint32_t i = 0; same && i < info->rank; ++i) same = array->shape[i] == info->shape[i];
-  if (!same) {
-    char given[128], expected[64];
-    const uint32_t rank = array->rank < 0              ? 0
-                          : array->rank > MHA_MAX_RANK ? MHA_MAX_RANK
-                                                       : array->rank;
-    print_shape(given, sizeof given, rank, array->shape);
-    print_shape(expected, sizeof expected, info->rank, info->shape);
-    return mha_internal_fail(
-        status, "weight '%s' has shape %s%s; the kernel expects %s", info->name, given,
-        static_cast<int32_t>(rank) == array->rank ? "" : " (and an impossible rank)", expected);
-  }
-  if (array->dtype != MHA_F32 && array->dtype != MHA_BF16 && array->dtype != MHA_F16) {
-    return mha_internal_fail(status, "weight '%s' is %s; weights may be F32, BF16 or F16",
-                             info->name, mha_dtype_name(array->dtype));
-  }
-  if (array->data == nullptr) {
-    return mha_internal_fail(MHA_INVALID_ARGUMENT, "weight '%s' was not given: its data is NULL",
-                             info->name);
-  }
-  return MHA_OK;
-}
-
-mha_status mha_internal_pack(const mha_kernel* kernel, const mha_weight_array* arrays,
+mha_status mha_internal_pack(const mha_kernel* kernel, const mha::WeightView* views,
                              mha_weights** result) {
   size_t total = 0;
   for (uint64_t i = 0; i < kernel->pack_count; ++i) {
@@ -208,7 +167,7 @@ mha_status mha_internal_pack(const mha_kernel* kernel, const mha_weight_array* a
   size_t offset = 0;
   for (uint64_t i = 0; i < kernel->pack_count; ++i) {
     packs[i] = reinterpret_cast<float*>(weights->data + offset);
-    pack_array(kernel, kernel->packs[i], arrays, packs[i]);
+    pack_array(kernel->packs[i], views, packs[i]);
     offset += packed_bytes(kernel->packs[i]);
   }
   *result = weights;

@@ -1,5 +1,6 @@
-// Weights from a model's files: a safetensors file, or the index of a model in shards. Only the
-// tensors that the kernel needs are read.
+// Weights from a model's files: a safetensors file, or the index of a model in shards. Only what
+// the kernel needs is read: of a fused tensor the rows (or columns, where it lies turned) of each
+// weight.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,9 +27,9 @@ struct Wanted {
 
 struct Load {
   const mha_kernel* kernel;
-  Wanted* wanted;            // as many as the kernel has weights
-  mha_weight_array* arrays;  // likewise
-  char* index;               // text of the index; NULL without one
+  Wanted* wanted;          // as many as the kernel has weights
+  mha::WeightView* views;  // likewise
+  char* index;             // text of the index; NULL without one
 };
 
 // The name in the model's file: {layer} becomes the number.
@@ -57,6 +58,83 @@ mha_status expand_name(const mha_weight_info& info, int32_t layer, char* name) {
   return MHA_OK;
 }
 
+// Where a weight lies in its tensor.
+bool is_turned(const mha_weight_info& info) { return info.source_flags & MHA_SOURCE_TURNED; }
+bool is_part(const mha_weight_info& info) { return info.source_flags & MHA_SOURCE_ROWS; }
+int64_t first_row(const mha_weight_info& info) { return is_part(info) ? info.source_first_row : 0; }
+int64_t end_row(const mha_weight_info& info) { return first_row(info) + info.shape[0]; }
+
+// "tensor 'c_attn' has shape [8, 23]; weight 'w_v', rows 16 to 24 of it transposed, needs [8, 24 or
+// more]"
+mha_status wrong_shape(const mha_weight_info& info, const char* name,
+                       const mha::SafetensorsEntry& entry) {
+  char given[192], which[128] = "", rows[48], columns[32] = "";
+  mha_internal_shape_text(given, sizeof given, entry.rank, entry.shape);
+  if (is_part(info)) {
+    snprintf(which, sizeof which, ", rows %lld to %lld of it%s,",
+             static_cast<long long>(first_row(info)), static_cast<long long>(end_row(info)),
+             is_turned(info) ? " transposed" : "");
+  } else if (is_turned(info)) {
+    snprintf(which, sizeof which, ", all of it transposed,");
+  }
+  snprintf(rows, sizeof rows, "%lld%s", static_cast<long long>(end_row(info)),
+           is_part(info) ? " or more" : "");
+  if (info.rank == 2)
+    snprintf(columns, sizeof columns, "%lld", static_cast<long long>(info.shape[1]));
+  return mha_internal_fail(MHA_BAD_FILE, "tensor '%s' has shape %s; weight '%s'%s needs [%s%s%s]",
+                           name, given, info.name, which, is_turned(info) ? columns : rows,
+                           info.rank == 2 ? ", " : "", is_turned(info) ? rows : columns);
+}
+
+mha_status check_tensor(const mha_weight_info& info, const char* name,
+                        const mha::SafetensorsEntry& entry) {
+  const uint32_t row_axis = is_turned(info) ? 1 : 0;
+  if (entry.rank != static_cast<int32_t>(info.rank) || row_axis >= info.rank ||
+      (is_part(info) ? entry.shape[row_axis] < end_row(info)
+                     : entry.shape[row_axis] != end_row(info)) ||
+      (info.rank == 2 && entry.shape[1 - row_axis] != info.shape[1])) {
+    return wrong_shape(info, name, entry);
+  }
+  const mha_status status = mha_internal_check_weight_dtype(&info, entry.dtype, MHA_BAD_FILE);
+  if (status != MHA_OK && strcmp(name, info.name) != 0) {
+    char prefix[kNameBytes + 32];
+    snprintf(prefix, sizeof prefix, "tensor '%s': ", name);
+    mha_internal_prefix_message(prefix);
+  }
+  return status;
+}
+
+// Reads the weight out of a tensor that was checked. What is kept is dense, in the order of the
+// file.
+mha_status read_tensor(const mha_weight_info& info, const mha::SafetensorsEntry& entry,
+                       int descriptor, uint64_t data_offset, Wanted* wanted,
+                       mha::WeightView* view) {
+  const uint64_t element = mha_internal_dtype_bytes(entry.dtype);
+  const uint64_t rows = static_cast<uint64_t>(info.shape[0]);
+  const uint64_t columns = info.rank == 2 ? static_cast<uint64_t>(info.shape[1]) : 1;
+  const uint64_t first = static_cast<uint64_t>(first_row(info));
+  // No more than the tensor has, whose size was checked against overflow.
+  const size_t size = rows * columns * element;
+  uint8_t* data = static_cast<uint8_t*>(malloc(size == 0 ? 1 : size));
+  wanted->data = data;
+  if (data == nullptr)
+    return mha_internal_fail(MHA_OUT_OF_MEMORY, "no memory for tensor '%s'", wanted->name);
+  const uint64_t begin = data_offset + entry.begin;
+  if (!is_turned(info)) {
+    *view = {data, entry.dtype, static_cast<int64_t>(columns), 1};
+    return mha_internal_read(descriptor, begin + first * columns * element, data, size);
+  }
+  *view = {data, entry.dtype, 1, static_cast<int64_t>(rows)};
+  const uint64_t file_rows = static_cast<uint64_t>(entry.shape[1]), run = rows * element;
+  if (file_rows == rows) return mha_internal_read(descriptor, begin, data, size);
+  for (uint64_t column = 0; column < columns; ++column) {
+    const mha_status status = mha_internal_read(
+        descriptor, begin + (column * file_rows + first) * element, data + column * run, run);
+    if (status != MHA_OK) return status;
+  }
+  return MHA_OK;
+}
+
 // Reads what `shard` (NULL: every weight) has of the wanted tensors.
 mha_status load_from(Load* load, const char* path, const char* shard, int descriptor,
                      uint64_t bytes) {
@@ -75,30 +153,11 @@ mha_status load_from(Load* load, const char* path, const char* shard, int descri
                                  wanted.name, info.name, load->kernel->info.name);
       break;
     }
-    mha_weight_array& array = load->arrays[w];
-    array.name = info.name;
-    array.dtype = entry->dtype;
-    array.rank = entry->rank;
-    for (int i = 0; i < entry->rank && i < MHA_MAX_RANK; ++i) array.shape[i] = entry->shape[i];
-    array.data =
-        &array;  // until it is read; the shape comes first, lest a wrong tensor be read at all
-    status = mha_internal_check_weight(&info, &array, MHA_BAD_FILE);
-    if (status != MHA_OK) {
-      if (strcmp(wanted.name, info.name) != 0) {
-        char prefix[kNameBytes + 32];
-        snprintf(prefix, sizeof prefix, "tensor '%s': ", wanted.name);
-        mha_internal_prefix_message(prefix);
-      }
-      break;
+    // The shape comes first, lest a wrong tensor be read at all.
+    status = check_tensor(info, wanted.name, *entry);
+    if (status == MHA_OK) {
+      status = read_tensor(info, *entry, descriptor, data_offset, &wanted, &load->views[w]);
     }
-    const size_t size = entry->end - entry->begin;
-    wanted.data = malloc(size == 0 ? 1 : size);
-    if (wanted.data == nullptr) {
-      status = mha_internal_fail(MHA_OUT_OF_MEMORY, "no memory for tensor '%s'", wanted.name);
-      break;
-    }
-    array.data = wanted.data;
-    status = mha_internal_read(descriptor, data_offset + entry->begin, wanted.data, size);
     wanted.done = true;
   }
   mha_safetensors_close(file);
@@ -255,17 +314,16 @@ extern "C" mha_status mha_weights_load(const mha_kernel* kernel, const char* pat
   Load load = {};
   load.kernel = kernel;
   load.wanted = static_cast<Wanted*>(calloc(kernel->weight_count, sizeof(Wanted)));
-  load.arrays =
-      static_cast<mha_weight_array*>(calloc(kernel->weight_count, sizeof(mha_weight_array)));
-  if (load.wanted == nullptr || load.arrays == nullptr) {
+  load.views = static_cast<mha::WeightView*>(calloc(kernel->weight_count, sizeof(mha::WeightView)));
+  if (load.wanted == nullptr || load.views == nullptr) {
     status = mha_internal_fail(MHA_OUT_OF_MEMORY, "no memory for a list of weights");
   } else {
     status = load_all(&load, path, layer);
-    if (status == MHA_OK) status = mha_internal_pack(kernel, load.arrays, weights);
+    if (status == MHA_OK) status = mha_internal_pack(kernel, load.views, weights);
     for (uint64_t w = 0; w < kernel->weight_count; ++w) free(load.wanted[w].data);
   }
   free(load.wanted);
-  free(load.arrays);
+  free(load.views);
   free(load.index);
   return status;
 }

@@ -1,5 +1,7 @@
 // The reader of safetensors: good files are read as they are, bad ones refused, each with its
 // reason.
+#include "runtime/src/safetensors.h"
+
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
@@ -360,6 +362,37 @@ TEST(SafetensorsFile, Refuses) {
   refused(folder.write("header", good.substr(0, 20)), MHA_BAD_FILE, "header");
   refused(folder.write("long", good + "x"), MHA_BAD_FILE, "belong to no tensor");
   refused(folder.write("huge", std::string(8, '\xFF')), MHA_BAD_FILE, "header");
+}
+
+// A file that another process cuts short after it was opened: wherever the end is met, in the
+// header or in the data, it is a status. (Were files mapped, it would be a SIGBUS.)
+TEST(SafetensorsFile, ShrinksWhileItIsRead) {
+  const TestFolder folder;
+  FileBuilder builder;
+  builder.add("a", "F32", {2}, std::vector<float>{1, 2}).add("b", "U8", {3}, std::string("abc"));
+  const std::string bytes = builder.bytes();
+  for (size_t length = 0; length <= bytes.size(); ++length) {
+    const std::string path = folder.write("file", bytes);
+    int descriptor = -1;
+    uint64_t size = 0;
+    ASSERT_EQ(mha_internal_open(path.c_str(), &descriptor, &size), MHA_OK);
+    ASSERT_EQ(size, bytes.size());
+    ASSERT_EQ(truncate(path.c_str(), static_cast<off_t>(length)), 0);
+    mha_safetensors* file = nullptr;
+    uint64_t offset = 0;
+    mha_status status = mha_internal_read_header(descriptor, size, &file, &offset);
+    EXPECT_EQ(status == MHA_OK, length >= bytes.size() - 11) << length;
+    if (status == MHA_OK) {
+      std::string data(size - offset, '?');
+      status = mha_internal_read(descriptor, offset, data.data(), data.size());
+    }
+    EXPECT_EQ(status, length == bytes.size() ? MHA_OK : MHA_BAD_FILE) << length;
+    if (status != MHA_OK) {
+      EXPECT_STREQ(mha_last_message(), "the file became shorter while it was read");
+    }
+    mha_safetensors_close(file);
+    close(descriptor);
+  }
 }
 
 // A sanitizer's allocator ends the process where malloc would return NULL.

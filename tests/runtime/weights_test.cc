@@ -1,11 +1,16 @@
 // Weights: packing against a plain loop over the definition, and every way to give wrong ones.
 #include <HalideRuntime.h>
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <atomic>
 #include <cmath>
 #include <cstring>
+#include <ctime>
 #include <limits>
 #include <random>
+#include <thread>
 
 #include "mha/kernel.h"
 #include "mha/mha.h"
@@ -49,9 +54,9 @@ class Weights : public testing::Test {
     bias_parts[0] = {2, 0, 0, 3, 2, 3, 0.3};
     packs[0] = {0, kPanel, kRows, kPadded, 2, 2, 4, parts, 2};
     packs[1] = {1, 1, kRows, 1, 1, 1, 1, bias_parts, 1};
-    infos[0] = {"w_q", "layer.{layer}.q/{layer}", 2, 0, {kQ, 4}};
-    infos[1] = {"w_k", nullptr, 2, 0, {kK, 4}};
-    infos[2] = {"b_q", "bias", 1, 0, {kQ, 0}};
+    infos[0] = {"w_q", "layer.{layer}.q/{layer}", 2, 0, {kQ, 4}, 0};
+    infos[1] = {"w_k", nullptr, 2, 0, {kK, 4}, 0};
+    infos[2] = {"b_q", "bias", 1, 0, {kQ, 0}, 0};
     operands[0] = {MHA_OPERAND_PACK, 0, {}};
     operands[1] = {MHA_OPERAND_PACK, 1, {}};
     stage.name = "look";
@@ -450,6 +455,181 @@ TEST_F(WeightFiles, Shards) {
                       {"no tensor", "'w_q'"});
   expect_load_refused(folder.write("h", R"({"weight_map": {"w_k": "a", "w_k": "b"}})"), 3,
                       MHA_BAD_FILE, {"twice"});
+}
+
+// --- tensors that hold a weight transposed, or several weights at once ---
+class FusedWeights : public WeightFiles {
+ protected:
+  // w_q, w_k and others' rows around them: 2 rows, w_k, 1 row, w_q, 1 row.
+  static constexpr int64_t kFused = 14, kFirstK = 2, kFirstQ = 7;
+
+  FusedWeights() : fused(kFused * 4, -99), fused_bias(kFused, -99) {
+    std::copy(k.begin(), k.end(), fused.begin() + kFirstK * 4);
+    std::copy(q.begin(), q.end(), fused.begin() + kFirstQ * 4);
+    std::copy(b.begin(), b.end(), fused_bias.begin() + kFirstQ);
+    infos[0].source_name = infos[1].source_name = "qkv";
+    infos[0].source_flags = infos[1].source_flags = infos[2].source_flags = MHA_SOURCE_ROWS;
+    infos[0].source_first_row = infos[2].source_first_row = kFirstQ;
+    infos[1].source_first_row = kFirstK;
+  }
+
+  static std::vector<float> turned(const std::vector<float>& matrix, size_t columns) {
+    const size_t rows = matrix.size() / columns;
+    std::vector<float> result(matrix.size());
+    for (size_t r = 0; r < rows; ++r) {
+      for (size_t c = 0; c < columns; ++c) result[c * rows + r] = matrix[r * columns + c];
+    }
+    return result;
+  }
+
+  void expect_bias() const {
+    for (size_t r = 0; r < kQ; ++r) {
+      EXPECT_EQ(seen[1][r / 2 * 3 + r % 2], static_cast<float>(0.3 * double{b[r]})) << r;
+    }
+  }
+
+  std::vector<float> fused, fused_bias;
+};
+
+TEST_F(FusedWeights, RowsOfATensor) {
+  FileBuilder builder;
+  builder.add("other", "U8", {3}, std::string("abc"))
+      .add("qkv", "F32", {kFused, 4}, fused)
+      .add("bias", "F32", {kFused}, fused_bias);
+  expect_loads(folder.write("model", builder.bytes()), 0);
+  expect_bias();
+}
+
+TEST_F(FusedWeights, RowsOfATransposedTensor) {
+  infos[0].source_flags = infos[1].source_flags = MHA_SOURCE_ROWS | MHA_SOURCE_TURNED;
+  FileBuilder builder;
+  builder.add("qkv", "F32", {4, kFused}, turned(fused, 4)).add("bias", "F32", {kFused}, fused_bias);
+  expect_loads(folder.write("model", builder.bytes()), 0);
+  expect_bias();
+}
+
+TEST_F(FusedWeights, ATransposedTensor) {
+  infos[0].source_name = "q";
+  infos[0].source_flags = MHA_SOURCE_TURNED;
+  infos[1].source_flags = MHA_SOURCE_ROWS | MHA_SOURCE_TURNED;
+  infos[1].source_first_row = 0;  // all the rows that there are
+  FileBuilder builder;
+  builder.add("q", "F32", {4, kQ}, turned(q, 4))
+      .add("qkv", "F32", {4, kK}, turned(k, 4))
+      .add("bias", "F32", {kFused}, fused_bias);
+  expect_loads(folder.write("model", builder.bytes()), 0);
+}
+
+TEST_F(FusedWeights, OfSixteenBits) {
+  infos[0].source_flags = infos[1].source_flags = MHA_SOURCE_ROWS | MHA_SOURCE_TURNED;
+  for (auto* values : {&fused, &q, &k, &fused_bias, &b}) {
+    for (float& value : *values) {
+      uint32_t bits;
+      memcpy(&bits, &value, 4);
+      bits &= 0xFFFF0000u;
+      memcpy(&value, &bits, 4);
+    }
+  }
+  const auto halves = [](const std::vector<float>& values) {
+    std::vector<uint16_t> result;
+    for (float value : values) {
+      uint32_t bits;
+      memcpy(&bits, &value, 4);
+      result.push_back(static_cast<uint16_t>(bits >> 16));
+    }
+    return result;
+  };
+  FileBuilder builder;
+  builder.add("qkv", "BF16", {4, kFused}, halves(turned(fused, 4)))
+      .add("bias", "BF16", {kFused}, halves(fused_bias));
+  expect_loads(folder.write("model", builder.bytes()), 0);
+  expect_bias();
+}
+
+TEST_F(FusedWeights, OverShards) {
+  infos[0].source_flags = infos[1].source_flags = MHA_SOURCE_ROWS | MHA_SOURCE_TURNED;
+  FileBuilder first, second;
+  first.add("bias", "F32", {kFused}, fused_bias);
+  second.add("qkv", "F32", {4, kFused}, turned(fused, 4));
+  folder.write("one", first.bytes());
+  folder.write("two", second.bytes());
+  expect_loads(
+      folder.write("index", R"({"weight_map": {"qkv": "two", "bias": "one", "more": "three"}})"),
+      0);
+  expect_bias();
+}
+
+TEST_F(FusedWeights, WrongShapesAreNamed) {
+  const auto refused = [&](const std::vector<int64_t>& shape, const std::vector<int64_t>& bias,
+                           const std::vector<std::string>& words) {
+    const auto floats = [](const std::vector<int64_t>& axes) {
+      int64_t count = 1;
+      for (int64_t axis : axes) count *= axis;
+      return std::vector<float>(static_cast<size_t>(count));
+    };
+    FileBuilder builder;
+    builder.add("qkv", "F32", shape, floats(shape)).add("bias", "F32", bias, floats(bias));
+    expect_load_refused(folder.write("model", builder.bytes()), 0, MHA_BAD_FILE, words);
+  };
+  refused({kFirstQ + kQ - 1, 4}, {kFused},
+          {"model: ", "tensor 'qkv' has shape [12, 4]",
+           "weight 'w_q', rows 7 to 13 of it, needs [13 or more, 4]"});
+  refused({kFused, 5}, {kFused}, {"[14, 5]", "needs [13 or more, 4]"});
+  refused({4, kFused}, {kFused}, {"[4, 14]", "needs [13 or more, 4]"});
+  refused({kFused}, {kFused}, {"has shape [14];"});
+  refused({kFused, 4, 1}, {kFused}, {"has shape [14, 4, 1];"});
+  refused({kFused, 4}, {12},
+          {"tensor 'bias' has shape [12]", "rows 7 to 13 of it", "[13 or more]"});
+  refused({kFused, 4}, {kFused, 1}, {"tensor 'bias' has shape [14, 1]"});
+  infos[0].source_flags = infos[1].source_flags = MHA_SOURCE_ROWS | MHA_SOURCE_TURNED;
+  refused({kFused, 4}, {kFused},
+          {"[14, 4]", "rows 7 to 13 of it transposed, needs [4, 13 or more]"});
+  refused({4, 12}, {kFused}, {"[4, 12]"});
+  infos[0].source_flags = MHA_SOURCE_TURNED;
+  refused({4, kFused}, {kFused}, {"[4, 14]", "weight 'w_q', all of it transposed, needs [4, 6]"});
+  infos[2].source_flags = MHA_SOURCE_TURNED;  // which the language does not let happen
+  infos[0].source_flags = MHA_SOURCE_ROWS;
+  infos[1].source_flags = MHA_SOURCE_ROWS;
+  refused({kFused, 4}, {kQ}, {"tensor 'bias'"});
+}
+
+// A file that another process cuts short and writes anew while it is read: weights or a status.
+TEST_F(FusedWeights, ShrinkAndGrowWhileTheyAreRead) {
+  infos[0].source_flags = infos[1].source_flags = MHA_SOURCE_ROWS | MHA_SOURCE_TURNED;
+  FileBuilder builder;
+  builder.add("bias", "F32", {kFused}, fused_bias).add("qkv", "F32", {4, kFused}, turned(fused, 4));
+  const std::string bytes = builder.bytes();
+  const std::string path = folder.write("model", bytes);
+  std::atomic<bool> done = false;
+  std::thread other([&] {
+    const int file = open(path.c_str(), O_WRONLY);
+    for (size_t length = 0; !done; length = (length + 97) % bytes.size()) {
+      EXPECT_EQ(ftruncate(file, static_cast<off_t>(length)), 0);
+      const char* end = bytes.data() + length;
+      const size_t rest = bytes.size() - length;
+      EXPECT_EQ(pwrite(file, end, rest, static_cast<off_t>(length)), static_cast<ssize_t>(rest));
+    }
+    close(file);
+  });
+  int loaded = 0, refused = 0;
+  const time_t end = time(nullptr) + 60;
+  while ((loaded < 200 || refused < 200) && time(nullptr) < end) {
+    mha_weights* weights = nullptr;
+    const mha_status status = mha_weights_load(&kernel, path.c_str(), 0, &weights);
+    ++(status == MHA_OK ? loaded : refused);
+    if (status == MHA_OK) {
+      look_at(weights);
+      EXPECT_EQ(seen[0], plain_matrix());
+      mha_weights_destroy(weights);
+    } else {
+      EXPECT_EQ(status, MHA_BAD_FILE) << mha_last_message();
+      EXPECT_EQ(weights, nullptr);
+    }
+  }
+  done = true;
+  other.join();
+  EXPECT_GE(loaded, 200);
+  EXPECT_GE(refused, 200);
 }
 
 }  // namespace

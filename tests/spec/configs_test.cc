@@ -52,6 +52,7 @@ TEST(Configs, ShapesOfTheKnownModels) {
   EXPECT_EQ(shape("transformer_large"), (std::vector<int64_t>{1024, 16, 16, 64}));
   EXPECT_EQ(shape("bert_base"), (std::vector<int64_t>{768, 12, 12, 64}));
   EXPECT_EQ(shape("llama3_8b"), (std::vector<int64_t>{4096, 32, 8, 128}));
+  EXPECT_EQ(shape("gpt2"), (std::vector<int64_t>{768, 12, 12, 64}));
   EXPECT_EQ(shape("minilm_l6"), (std::vector<int64_t>{384, 12, 12, 32}));
 }
 
@@ -71,8 +72,9 @@ TEST(Json, IsAConfigOfTheSameSpec) {
   texts.push_back(
       attention("rope: {style: half, scaling: {type: yarn, factor: 8, original_length: 4, "
                 "truncate: false}}\n"));
-  texts.push_back(
-      block("cross: true\nkey_length: 5\nweights_from: {w_q: {name: x, rows: [0, 512]}}\n"));
+  texts.push_back(block(
+      "cross: true\nkey_length: 5\nweights_from: {w_q: {name: x, rows: [0, 512]}, w_k: {name: "
+      "x, transpose: true}, w_v: {name: x, transpose: true, rows: [7, 519]}}\n"));
   for (const std::string& text : texts) {
     const std::string json = spec_to_json(good(text));
     EXPECT_EQ(json.find("t.yaml"), std::string::npos);

@@ -29,8 +29,6 @@ INSTANTIATE_TEST_SUITE_P(
         BadCase{attention("@dtype: bf16\n"), "dtype other than f32 is"},
         BadCase{block("@dtype: f16\n"), "is"}, BadCase{block("@weights: int8\n"), "are"},
         BadCase{block("@cross: true\nkey_length: 9\n"), "are"},
-        BadCase{block("@weights_from: {w_q: {name: a, transpose: true}}\n"), "are"},
-        BadCase{block("@weights_from: {w_q: {name: a, rows: [0, 512]}}\n"), "are"},
         BadCase{attention("@qk_norm: {}\n"), "is"},
         BadCase{attention("@rope: {style: half}\n"), "is"},
         BadCase{attention("@softcap: 30\n"), "softcap is"},
@@ -76,7 +74,8 @@ TEST(Unbuilt, WhatIsBuiltIsNot) {
   }
   EXPECT_TRUE(
       unsupported(good(block("weights: f32\ncross: false\nprojection_bias: {q: true, out: true}\n"
-                             "weights_from: {w_q: 'l.{layer}.q', b_q: {name: b}}\n")))
+                             "weights_from: {w_q: 'l.{layer}.q', b_q: {name: b}, w_o: {name: o, "
+                             "transpose: true, rows: [9, 521]}}\n")))
           .empty());
 }
 

@@ -71,7 +71,7 @@ def owner(path, table):
 def walk(root):
     for folder, folders, files in os.walk(root):
         folders[:] = sorted(f for f in folders if f not in SKIPPED_FOLDERS)
-        for name in sorted(files):
+        for name in sorted(set(files) - {".git"}):  # a file in a work tree of git
             yield os.path.relpath(os.path.join(folder, name), root)
 
 

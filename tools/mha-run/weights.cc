@@ -39,6 +39,42 @@ std::map<std::string, std::string> read_index(const std::string& path) {
   return shard_of;
 }
 
+// The weight `decl` out of the tensor that a file has for it: all of the tensor, or the rows that
+// `source` (null: no word in the config) says, of the matrix once turned.
+HostTensor weight_from(const TensorDecl& decl, const WeightSource* source, const TensorFile& file,
+                       const std::string& name) {
+  const bool turned = source != nullptr && source->transpose;
+  const bool part = source != nullptr && source->rows;
+  const size_t rows = static_cast<size_t>(decl.shape[0]);
+  const size_t columns = decl.shape.size() == 2 ? static_cast<size_t>(decl.shape[1]) : 1;
+  const size_t first = part ? static_cast<size_t>(source->rows->min) : 0;
+  const std::vector<int64_t> shape = shape_of(file.get(name));
+  std::vector<int64_t> expected = decl.shape;
+  if (part) expected[0] = source->rows->max;
+  if (turned) std::swap(expected[0], expected[1]);
+  const size_t row_axis = turned ? 1 : 0;
+  bool fits = shape.size() == expected.size();
+  for (size_t a = 0; fits && a < shape.size(); ++a) {
+    fits = shape[a] == expected[a] || (part && a == row_axis && shape[a] > expected[a]);
+  }
+  if (!fits) {
+    throw UserError("'" + file.path() + "': tensor '" + name + "' is " + shape_text(shape) +
+                    "; expected " + shape_text(expected) + " for " + decl.name +
+                    (turned ? ", transposed" : "") + (part ? ", or more rows" : "") + " (" +
+                    decl.axes + ")");
+  }
+  const std::vector<float> values = file.floats(name);
+  const size_t all_rows = static_cast<size_t>(shape[row_axis]);
+  HostTensor tensor(decl);
+  for (size_t r = 0; r < rows; ++r) {
+    for (size_t c = 0; c < columns; ++c) {
+      const size_t from = turned ? c * all_rows + first + r : (first + r) * columns + c;
+      tensor.floats[r * columns + c] = values[from];
+    }
+  }
+  return tensor;
+}
+
 }  // namespace
 
 HostTensors read_weights(const Spec& spec, const std::string& path, int layer) {
@@ -51,7 +87,8 @@ HostTensors read_weights(const Spec& spec, const std::string& path, int layer) {
   for (const TensorDecl& decl : weight_tensors(spec)) {
     std::string name = decl.name;
     auto source = spec.weights_from.find(name);
-    if (source != spec.weights_from.end()) {
+    const bool named = source != spec.weights_from.end();
+    if (named) {
       name = source->second.name;
       for (size_t at; (at = name.find("{layer}")) != std::string::npos;) {
         name.replace(at, 7, std::to_string(layer));
@@ -68,14 +105,7 @@ HostTensors read_weights(const Spec& spec, const std::string& path, int layer) {
     }
     std::unique_ptr<TensorFile>& file = files[file_path];
     if (file == nullptr) file = std::make_unique<TensorFile>(file_path);
-    const std::vector<int64_t> shape = shape_of(file->get(name));
-    if (shape != decl.shape) {
-      throw UserError("'" + file_path + "': tensor '" + name + "' is " + shape_text(shape) +
-                      "; expected " + shape_text(decl.shape) + " (" + decl.axes + ")");
-    }
-    HostTensor tensor(decl);
-    tensor.floats = file->floats(name);
-    tensors.emplace(decl.name, std::move(tensor));
+    tensors.emplace(decl.name, weight_from(decl, named ? &source->second : nullptr, *file, name));
   }
   return tensors;
 }

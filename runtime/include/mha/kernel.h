@@ -13,7 +13,7 @@
 extern "C" {
 #endif
 
-#define MHA_KERNEL_ABI 1u
+#define MHA_KERNEL_ABI 2u
 
 /* CPU features that a variant needs (all bits of `cpu_features` must be there). */
 enum {
@@ -66,13 +66,18 @@ typedef struct mha_tensor_info {
   mha_extent axes[MHA_MAX_RANK];
 } mha_tensor_info;
 
-/* A weight as the user gives it. */
+/* A weight as the user gives it, and where it lies in a model's file. */
+enum {
+  MHA_SOURCE_TURNED = 1, /* the file holds the matrix transposed: columns by rows */
+  MHA_SOURCE_ROWS = 2    /* the weight is some rows of the (turned, if so) tensor, not all of it */
+};
 typedef struct mha_weight_info {
-  const char* name;        /* "w_q" */
-  const char* source_name; /* name in a model's file, may hold {layer}; NULL: name */
-  uint32_t rank;           /* 2 or 1 */
-  uint32_t reserved;
-  int64_t shape[2];
+  const char* name;         /* "w_q" */
+  const char* source_name;  /* name in a model's file, may hold {layer}; NULL: name */
+  uint32_t rank;            /* 2 or 1 */
+  uint32_t source_flags;    /* MHA_SOURCE_* */
+  int64_t shape[2];         /* rows, columns */
+  int64_t source_first_row; /* with MHA_SOURCE_ROWS: the first of shape[0] rows */
 } mha_weight_info;
 
 /* A packed array: f32 panels [N / panel][K][panel] of a matrix whose rows come from several
