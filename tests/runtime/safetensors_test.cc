@@ -364,6 +364,20 @@ TEST(SafetensorsFile, Refuses) {
   refused(folder.write("huge", std::string(8, '\xFF')), MHA_BAD_FILE, "header");
 }
 
+TEST(SafetensorsFile, EveryTruncationIsRefused) {
+  const TestFolder folder;
+  FileBuilder builder;
+  builder.add("a", "F32", {2}, std::vector<float>{1, 2}).add("b", "U8", {3}, std::string("abc"));
+  const std::string bytes = builder.bytes();
+  const std::string path = folder.write("file", bytes);
+  for (size_t length = bytes.size(); length-- > 0;) {
+    ASSERT_EQ(truncate(path.c_str(), static_cast<off_t>(length)), 0);
+    mha_safetensors* file = nullptr;
+    EXPECT_EQ(mha_safetensors_open(path.c_str(), &file), MHA_BAD_FILE) << length;
+    EXPECT_EQ(file, nullptr);
+  }
+}
+
 // A file that another process cuts short after it was opened: wherever the end is met, in the
 // header or in the data, it is a status. (Were files mapped, it would be a SIGBUS.)
 TEST(SafetensorsFile, ShrinksWhileItIsRead) {
