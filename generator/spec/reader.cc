@@ -233,8 +233,14 @@ void Reader::read_sizes() {
   const Field key_field = find("key_length");
   std::optional<Range> key_length = key_field.absent() ? query_length : range("key_length");
   spec_.key_length_given = key_field.good();
-  if (op_known_ && block && key_field.good() && find("cross").state != Field::kBad &&
-      !spec_.cross && find("kv_cache").absent()) {
+  if (flag("packed") && key_field.node != nullptr) {
+    spec_.key_length_given = false;
+    problem(key_field.key,
+            "key_length: in a packed batch sequence_starts says how long each sequence is, for "
+            "queries and keys alike",
+            "leave key_length out");
+  } else if (op_known_ && block && key_field.good() && find("cross").state != Field::kBad &&
+             !spec_.cross && find("kv_cache").absent()) {
     spec_.key_length_given = false;
     if (key_length && query_length && *key_length != *query_length) {
       problem(key_field.key,

@@ -174,6 +174,45 @@ TEST(Docs, ExamplesAreTrue) {
   EXPECT_GE(bad_ones, 2);
 }
 
+// The key that a line begins with.
+std::string key_of(const std::string& line) { return line.substr(0, line.find(':')); }
+
+// Each example of the table stands in a config that is good without it: keys that it gives replace
+// those of the base. An empty value takes a key away.
+TEST(Docs, ExamplesOfWhatHasNoMeaningAreRefused) {
+  const std::string docs = read(kSource / "docs" / "spec.md");
+  const size_t begin = docs.find("## What has no meaning\n");
+  ASSERT_NE(begin, std::string::npos);
+  std::istringstream rows(docs.substr(begin, docs.find("\n## ", begin) - begin));
+  int count = 0;
+  for (std::string row; std::getline(rows, row);) {
+    const size_t end = row.rfind("` |"), start = row.rfind("| `", end);
+    if (!row.starts_with("| ") || end == std::string::npos) continue;
+    const std::string example = row.substr(start + 3, end - start - 3);
+    std::vector<std::string> lines;
+    std::set<std::string> keys;
+    std::istringstream parts(example);
+    for (std::string part; std::getline(parts, part, ';');) {
+      part.erase(0, part.find_first_not_of(' '));
+      keys.insert(key_of(part));
+      if (!part.ends_with(": ")) lines.push_back(part);
+    }
+    const bool is_block = example.starts_with("op: block");
+    std::istringstream base(is_block ? block("op: block\n") : attention(""));
+    std::string config;
+    for (std::string line; std::getline(base, line);) {
+      if (keys.count(key_of(line)) == 0) config += line + "\n";
+    }
+    for (const std::string& line : lines) config += line + "\n";
+    const ParseResult result = parse_spec_text(config, "t.yaml");
+    EXPECT_EQ(result.problems.size(), 1u)
+        << example << "\n"
+        << config << format_diagnostics(result.problems, result.text);
+    ++count;
+  }
+  EXPECT_GE(count, 25);
+}
+
 void collect(const std::vector<ValueRule>& values, std::set<std::string>* names) {
   for (const ValueRule& value : values) {
     for (const KeyRule& key : value.keys) {

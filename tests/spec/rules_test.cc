@@ -73,7 +73,28 @@ INSTANTIATE_TEST_SUITE_P(
         BadCase{attention("kv_cache: {capacity: @15}\n"), "15 is less than query_length, 16"},
         BadCase{attention("kv_cache: {capacity: 64}\nquery_offset: @input\n"),
                 "the queries follow the cached keys"},
-        BadCase{attention("layout: bhsd\n@packed: true\n"), "need layout bshd"}));
+        BadCase{attention("layout: bhsd\n@packed: true\n"), "need layout bshd"},
+        BadCase{attention("packed: true\n@key_length: 16\n"), "sequence_starts says how long"},
+        BadCase{block("cross: true\npacked: true\n@key_length: 9\n"), "sequence_starts says"},
+        BadCase{block("@key_length: 16\npacked: true\n"), "sequence_starts says"},
+        BadCase{attention("@cross: true\n"), "only op block has this key"},
+        BadCase{block("@layout: bshd\n"), "only op attention has this key"}));
+
+// What looks like a contradiction and is none.
+TEST(Rules, WhatHasAMeaning) {
+  for (const char* more :
+       {"mask: {window: {left: -1, right: -1}}\n", "packed: true\nquery_offset: end\n",
+        "packed: false\nkey_length: 7\nlayout: bhsd\n", "packed: true\ntop_k: 16\n",
+        "packed: true\nmask: {key_lengths: true, key_starts: true, tensor: additive}\n",
+        "mask: {causal: true, window: {right: 5}}\n", "outputs: [lse]\ntop_k: 1\n",
+        "outputs: [scores_capped]\n", "key_length: 3\nmask: {causal: true}\n",
+        "key_length: {min: 1, max: 9}\ntop_k: 9\n"}) {
+    good(attention(more));
+  }
+  good(block("cross: true\n"));
+  good(block("cross: true\npacked: true\n"));
+  good(block("key_length: 16\n"));
+}
 
 INSTANTIATE_TEST_SUITE_P(
     WeightsFrom, BadRule,
