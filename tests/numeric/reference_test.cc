@@ -162,7 +162,8 @@ TEST(Reference, HiddenKeysMayHoldAnything) {
 // The block once more, all different: every head's product with its slice of W_O summed up, masks
 // as -infinity added to a full matrix of scores, the softmax by logarithms, in long double.
 std::vector<double> block_by_sums(const Spec& spec, const CallLengths& lengths, const Arrays& in) {
-  const int64_t m = spec.d_model, l = lengths.query;
+  const int64_t m = spec.d_model, l = lengths.query, keys = lengths.key;
+  const char* memory = spec.cross ? "memory" : "x";
   auto value = [&](const char* name, int64_t at) -> long double {
     auto found = in.find(name);
     return found == in.end() ? 0 : found->second.values[static_cast<size_t>(at)];
@@ -171,20 +172,20 @@ std::vector<double> block_by_sums(const Spec& spec, const CallLengths& lengths, 
   for (int64_t b = 0; b < lengths.batch; ++b) {
     for (int64_t h = 0; h < spec.heads; ++h) {
       const int64_t g = h * spec.kv_heads / spec.heads;
-      auto project = [&](const char* w, const char* bias, int64_t i, int64_t row) {
+      auto project = [&](const char* x, const char* w, const char* bias, int64_t x_row,
+                         int64_t row) {
         long double sum = value(bias, row);
-        for (int64_t c = 0; c < m; ++c)
-          sum += value("x", (b * l + i) * m + c) * value(w, row * m + c);
+        for (int64_t c = 0; c < m; ++c) sum += value(x, x_row * m + c) * value(w, row * m + c);
         return sum;
       };
       for (int64_t i = 0; i < l; ++i) {
-        std::vector<long double> scores(static_cast<size_t>(l));
+        std::vector<long double> scores(static_cast<size_t>(keys));
         long double total = 0;
-        for (int64_t j = 0; j < l; ++j) {
+        for (int64_t j = 0; j < keys; ++j) {
           long double s = 0;
           for (int64_t d = 0; d < spec.d_head; ++d) {
-            s += project("w_q", "b_q", i, h * spec.d_head + d) *
-                 project("w_k", "b_k", j, g * spec.d_head + d);
+            s += project("x", "w_q", "b_q", b * l + i, h * spec.d_head + d) *
+                 project(memory, "w_k", "b_k", b * keys + j, g * spec.d_head + d);
           }
           s *= static_cast<long double>(spec.scale);
           if (spec.mask.causal && j > i) s = -std::numeric_limits<long double>::infinity();
@@ -194,9 +195,9 @@ std::vector<double> block_by_sums(const Spec& spec, const CallLengths& lengths, 
         const long double log_total = std::log(total);
         for (int64_t d = 0; d < spec.d_value; ++d) {
           long double o = 0;
-          for (int64_t j = 0; j < l; ++j) {
+          for (int64_t j = 0; j < keys; ++j) {
             o += std::exp(scores[static_cast<size_t>(j)] - log_total) *
-                 project("w_v", "b_v", j, g * spec.d_value + d);
+                 project(memory, "w_v", "b_v", b * keys + j, g * spec.d_value + d);
           }
           for (int64_t c = 0; c < m; ++c) {
             y[static_cast<size_t>((b * l + i) * m + c)] += static_cast<double>(
@@ -229,9 +230,11 @@ Spec block_spec() {
 
 TEST(Reference, BlockAgreesWithSecondFormulation) {
   Spec spec = block_spec();
-  for (bool causal : {false, true}) {
-    spec.mask.causal = causal;
-    const CallLengths lengths{2, 6, 6};
+  for (int variant = 0; variant < 3; ++variant) {
+    spec.mask.causal = variant == 1;
+    spec.cross = variant == 2;
+    spec.key_length_given = spec.cross;
+    const CallLengths lengths{2, 6, spec.cross ? 9 : 6};
     const Arrays inputs = random_arrays(spec, lengths, 11);
     const std::vector<double> want = block_by_sums(spec, lengths, inputs);
     const Reference got = reference(spec, lengths, inputs);

@@ -5,30 +5,27 @@
 #define MHA_TOOLS_REFERENCE_REFERENCE_H_
 
 #include <cstdint>
-#include <map>
 #include <string>
 #include <vector>
 
 #include "generator/spec/spec.h"
 #include "tools/reference/tensors.h"
+#include "tools/reference/top_k.h"
 
 namespace mha {
-
-// A dense row-major tensor; index tensors hold whole numbers.
-struct Array {
-  std::vector<int64_t> shape;
-  std::vector<double> values;
-};
-using Arrays = std::map<std::string, Array>;
 
 struct Reference {
   Arrays outputs;
   // How far an f32 kernel may be from each value of `outputs`; 0 demands equality.
   Arrays bounds;
+  // With top_k, for each row of [B,H,Lq] or [H,T]: what its list may be. The lists in `outputs` are
+  // one that may be, and their bounds mean nothing.
+  std::vector<TopRow> top_rows;
+  int64_t keys = 0;  // Lk, which their indices are below
 };
 
-// `inputs` holds the tensors of input_tensors() and weight_tensors(), with these shapes. Keys that
-// no query may see are never read.
+// `inputs` holds the tensors of input_tensors() and weight_tensors(), with these shapes; the mask
+// has 4 axes, each full or 1. Keys that no query may see are never read, but for the scores.
 Reference reference(const Spec& spec, const CallLengths& lengths, const Arrays& inputs);
 
 // The same computation, each operation rounded to float32 and each sum taken in order: what a
@@ -52,6 +49,9 @@ struct Comparison {
 };
 // `got` are the kernel's values, in the reference's order.
 Comparison compare(const std::vector<float>& got, const Array& want, const Array& bound);
+// The output of that name among all that a kernel wrote. Of a list of the strongest keys, each
+// index must be one that may stand there, and each weight that of the index beside it.
+Comparison compare_output(const std::string& name, const Arrays& got, const Reference& want);
 
 }  // namespace mha
 

@@ -12,6 +12,8 @@ TensorDecl declare(const Spec& spec, const CallLengths& lengths, const std::stri
                    Dtype dtype, const std::string& axes) {
   const std::map<std::string, int64_t> sizes = {
       {"B", lengths.batch},
+      {"B+1", lengths.batch + 1},
+      {"T", lengths.total},
       {"Lq", lengths.query},
       {"Lk", lengths.key},
       {"H", spec.heads},
@@ -23,6 +25,7 @@ TensorDecl declare(const Spec& spec, const CallLengths& lengths, const std::stri
       {"G*D", spec.kv_heads * spec.d_head},
       {"G*Dv", spec.kv_heads * spec.d_value},
       {"H*Dv", spec.heads * spec.d_value},
+      {"k", spec.top_k},
   };
   TensorDecl tensor{name, dtype, axes, {}};
   std::istringstream words(axes);
@@ -52,16 +55,22 @@ std::vector<TensorDecl> input_tensors(const Spec& spec, const CallLengths& lengt
   auto add = [&](const char* name, Dtype dtype, const char* axes) {
     tensors.push_back(declare(spec, lengths, name, dtype, axes));
   };
-  bool bshd = spec.layout == Layout::kBshd;
+  const bool bhsd = spec.layout == Layout::kBhsd;
   if (spec.op == Op::kBlock) {
-    add("x", spec.dtype, "B,Lq,M");
+    add("x", spec.dtype, spec.packed ? "T,M" : "B,Lq,M");
+    if (spec.cross) add("memory", spec.dtype, spec.packed ? "T,M" : "B,Lk,M");
   } else {
-    add("query", spec.dtype, bshd ? "B,Lq,H,D" : "B,H,Lq,D");
-    add("key", spec.dtype, bshd ? "B,Lk,G,D" : "B,G,Lk,D");
-    add("value", spec.dtype, bshd ? "B,Lk,G,Dv" : "B,G,Lk,Dv");
+    add("query", spec.dtype, spec.packed ? "T,H,D" : bhsd ? "B,H,Lq,D" : "B,Lq,H,D");
+    add("key", spec.dtype, spec.packed ? "T,G,D" : bhsd ? "B,G,Lk,D" : "B,Lk,G,D");
+    add("value", spec.dtype, spec.packed ? "T,G,Dv" : bhsd ? "B,G,Lk,Dv" : "B,Lk,G,Dv");
+  }
+  if (spec.mask.tensor != MaskTensor::kNone) {
+    add("mask", spec.mask.tensor == MaskTensor::kBool ? Dtype::kBool : Dtype::kF32, "B,H,Lq,Lk");
   }
   if (spec.mask.key_lengths) add("key_lengths", Dtype::kI32, "B");
+  if (spec.mask.key_starts) add("key_starts", Dtype::kI32, "B");
   if (spec.query_offset == QueryOffset::kInput) add("query_offset", Dtype::kI32, "B");
+  if (spec.packed) add("sequence_starts", Dtype::kI32, "B+1");
   return tensors;
 }
 
@@ -84,29 +93,41 @@ std::vector<TensorDecl> weight_tensors(const Spec& spec) {
 
 std::vector<TensorDecl> output_tensors(const Spec& spec, const CallLengths& lengths) {
   std::vector<TensorDecl> tensors;
+  const bool bhsd = spec.layout == Layout::kBhsd;
+  // Rows of queries, and what stands before them.
+  const std::string rows = spec.packed ? "T" : "B,Lq";
+  const std::string head_rows = spec.packed ? "H,T" : "B,H,Lq";
+  auto add = [&](const std::string& name, Dtype dtype, const std::string& axes) {
+    tensors.push_back(declare(spec, lengths, name, dtype, axes));
+  };
   for (const std::string& name : spec.outputs) {
-    const char* axes = nullptr;
-    Dtype dtype = Dtype::kF32;
     if (name == "output") {
-      dtype = spec.dtype;
-      axes = spec.op == Op::kBlock          ? "B,Lq,M"
-             : spec.layout == Layout::kBshd ? "B,Lq,H,Dv"
-                                            : "B,H,Lq,Dv";
-    } else if (name == "weights") {
-      axes = "B,H,Lq,Lk";
+      add(name, spec.dtype,
+          spec.op == Op::kBlock ? rows + ",M"
+          : bhsd                ? head_rows + ",Dv"
+                                : rows + ",H,Dv");
+    } else if (name == "weights" || name.starts_with("scores")) {
+      add(name, Dtype::kF32, head_rows + ",Lk");
+    } else if (name == "mean_weights") {
+      add(name, Dtype::kF32, rows + ",Lk");
     } else if (name == "lse") {
-      axes = "B,H,Lq";
+      add(name, Dtype::kF32, head_rows);
     } else {
       throw InternalError("no shape is known for the output '" + name + "'");
     }
-    tensors.push_back(declare(spec, lengths, name, dtype, axes));
+  }
+  if (spec.top_k > 0) {
+    add("top_weights", Dtype::kF32, head_rows + ",k");
+    add("top_indices", Dtype::kI32, head_rows + ",k");
   }
   return tensors;
 }
 
 CallLengths max_lengths(const Spec& spec) {
-  return {spec.batch.max, spec.query_length.max,
-          spec.key_length_given ? spec.key_length.max : spec.query_length.max};
+  CallLengths lengths{spec.batch.max, spec.query_length.max,
+                      spec.key_length_given ? spec.key_length.max : spec.query_length.max, 0};
+  if (spec.packed) lengths.total = lengths.batch * lengths.query;
+  return lengths;
 }
 
 }  // namespace mha

@@ -1,10 +1,11 @@
 // The tensors of a spec: their names, shapes and dtypes for the lengths of one call. Axes by
 // letter: B batch, H query heads, G key/value heads, Lq queries, Lk keys, D head width, Dv value
-// width, M model width.
+// width, M model width, T rows of a packed batch.
 #ifndef MHA_TOOLS_REFERENCE_TENSORS_H_
 #define MHA_TOOLS_REFERENCE_TENSORS_H_
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -12,11 +13,13 @@
 
 namespace mha {
 
-// The lengths of one call.
+// The lengths of one call. In a packed batch `query` and `key` are both the longest that a sequence
+// may be, and `total` is what all sequences have together.
 struct CallLengths {
   int64_t batch = 1;
   int64_t query = 1;
   int64_t key = 1;
+  int64_t total = 0;  // T; packed batches only
 };
 
 struct TensorDecl {
@@ -28,17 +31,25 @@ struct TensorDecl {
   int64_t elements() const;
 };
 
+// A dense row-major tensor; index tensors hold whole numbers, bool tensors 0 and 1.
+struct Array {
+  std::vector<int64_t> shape;
+  std::vector<double> values;
+};
+using Arrays = std::map<std::string, Array>;
+
 // "[2,7,4,64]"
 std::string shape_text(const std::vector<int64_t>& shape);
 
-// What a call reads, weights left out.
+// What a call reads, weights left out. The mask is declared with its full shape [B,H,Lq,Lk]; a call
+// may give 1 for any of its axes.
 std::vector<TensorDecl> input_tensors(const Spec& spec, const CallLengths& lengths);
 // w_q, w_k, w_v, w_o and the biases of a block; empty for op attention.
 std::vector<TensorDecl> weight_tensors(const Spec& spec);
-// What a call writes: the spec's outputs in its order.
+// What a call writes: the spec's outputs in its order, then top_weights and top_indices.
 std::vector<TensorDecl> output_tensors(const Spec& spec, const CallLengths& lengths);
 
-// The maxima of the spec.
+// The maxima of the spec; a packed batch is full.
 CallLengths max_lengths(const Spec& spec);
 
 }  // namespace mha
