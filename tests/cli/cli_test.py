@@ -6,17 +6,14 @@ Run one case with: MHA_GEN=.../mha-gen MHA_RUN=.../mha-run python3 cli_test.py C
 import json
 import os
 import pathlib
-import shlex
 import shutil
 import socket
 import stat
 import struct
 import subprocess
-import tempfile
 import unittest
 
-GEN = os.environ["MHA_GEN"]
-RUN = os.environ["MHA_RUN"]
+from tool import GEN, RUN, ToolTest, read_safetensors, tensor, write_safetensors
 
 ATTENTION = """version: 1
 name: cli_attention
@@ -58,44 +55,6 @@ weights_from:
 """
 
 
-def tensor(dtype, shape, values=None):
-    """A tensor for write_safetensors: zeros, or the given numbers."""
-    code = {"F32": "f", "F64": "d", "I32": "i", "I64": "q", "F16": "e", "BOOL": "?"}[dtype]
-    count = 1
-    for extent in shape:
-        count *= extent
-    values = [0] * count if values is None else values
-    return dtype, shape, struct.pack(f"<{count}{code}", *values)
-
-
-def write_safetensors(path, tensors):
-    header, data = {}, b""
-    for name, (dtype, shape, raw) in tensors.items():
-        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(data), len(data) + len(raw)]}
-        data += raw
-    text = json.dumps(header).encode()
-    pathlib.Path(path).write_bytes(struct.pack("<Q", len(text)) + text + data)
-
-
-def read_safetensors(path):
-    raw = pathlib.Path(path).read_bytes()
-    (size,) = struct.unpack("<Q", raw[:8])
-    header = json.loads(raw[8 : 8 + size])
-    data = raw[8 + size :]
-    tensors = {}
-    for name, entry in header.items():
-        if name == "__metadata__":
-            continue
-        begin, end = entry["data_offsets"]
-        code = {"F32": "f", "I32": "i"}[entry["dtype"]]
-        tensors[name] = (
-            entry["dtype"],
-            entry["shape"],
-            struct.unpack(f"<{(end - begin) // 4}{code}", data[begin:end]),
-        )
-    return tensors
-
-
 def attention_inputs(query=4):
     return {
         "query": tensor("F32", [1, query, 2, 8], [0.25 * (i % 7) for i in range(query * 16)]),
@@ -115,46 +74,13 @@ def block_weights():
     }
 
 
-class CliTest(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.root = pathlib.Path(tempfile.mkdtemp(prefix="mha-cli-"))
-        # One cache for all cases, so that each kernel is generated once; never the user's own.
-        cls.cache = cls.root / "cache"
-
-    @classmethod
-    def tearDownClass(cls):
-        shutil.rmtree(cls.root)
-
+class CliTest(ToolTest):
     def setUp(self):
-        self.dir = pathlib.Path(tempfile.mkdtemp(dir=self.root))
+        super().setUp()
         self.config = self.write("attention.yaml", ATTENTION)
         self.block = self.write("block.yaml", BLOCK)
         self.inputs = self.dir / "in.safetensors"
         write_safetensors(self.inputs, attention_inputs())
-
-    def write(self, name, text):
-        path = self.dir / name
-        path.write_text(text)
-        return path
-
-    def run_tool(self, *words, code=0, says=(), **options):
-        """Runs a command; checks its exit code and what stands on stderr; returns it."""
-        words = [str(word) for word in words]
-        environment = dict(os.environ, XDG_CACHE_HOME=str(self.cache), NO_COLOR="1")
-        environment.update(options.pop("env", {}))
-        result = subprocess.run(
-            words, env=environment, cwd=self.dir, text=True, timeout=120,
-            stdout=options.pop("stdout", subprocess.PIPE), stderr=subprocess.PIPE, check=False, **options)
-        command = shlex.join(words)
-        self.assertEqual(result.returncode, code, f"{command}\n{result.stdout}\n{result.stderr}")
-        for part in says:
-            self.assertIn(part, result.stderr, command)
-        if code != 0:
-            self.assertTrue(result.stderr.strip(), f"{command}: failed without a message")
-            if code == 2:
-                self.assertNotIn("bug", result.stderr, command)
-        return result
 
     def assert_clean(self, folder=None, besides=()):
         """Nothing was left in the folder but what the test put there."""

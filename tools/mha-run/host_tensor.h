@@ -8,21 +8,26 @@
 #include <string>
 #include <vector>
 
-#include "tools/reference/reference.h"
+#include "mha/mha.h"
 #include "tools/reference/tensors.h"
 
 namespace mha {
 
-// A tensor as the kernel takes it: f32, or int32 for index tensors.
+// Dense. One of the vectors holds the elements, whichever the dtype says: floats for f32, ints for
+// index tensors, bools (0 or 1) for masks.
 struct HostTensor {
-  TensorDecl decl;
+  TensorDecl decl;  // of a mask: shape has 1 where it is the same along an axis
   std::vector<float> floats;
   std::vector<int32_t> ints;
+  std::vector<uint8_t> bools;
 
   explicit HostTensor(TensorDecl decl);
   bool is_index() const { return decl.dtype == Dtype::kI32; }
-  void* data() { return is_index() ? static_cast<void*>(ints.data()) : floats.data(); }
-  size_t bytes() const { return ints.size() * sizeof(int32_t) + floats.size() * sizeof(float); }
+  void* data();
+  size_t bytes() const;
+  const char* dtype_name() const;  // in a safetensors file
+  // How a call is given it: a mask with strides of 0 along the axes where it is the same.
+  mha_tensor view();
   Array array() const;
 };
 using HostTensors = std::map<std::string, HostTensor>;

@@ -1,5 +1,6 @@
 #include "tools/mha-run/lengths.h"
 
+#include <algorithm>
 #include <charconv>
 #include <sstream>
 
@@ -17,6 +18,51 @@ void check_range(const std::string& what, int64_t value, const Range& range) {
   if (value >= range.min && value <= range.max) return;
   throw UserError(what + " is " + std::to_string(value) + "; the config allows " +
                   range_text(range));
+}
+
+// A packed batch says its lengths in sequence_starts alone. `lengths` are those of --size.
+CallLengths packed_lengths(const Spec& spec, const TensorFile& input, const SizeOptions& sizes,
+                           CallLengths lengths) {
+  const std::string where = "'" + input.path() + "': ";
+  TensorDecl decl{"sequence_starts", Dtype::kI32, "B+1", {lengths.batch + 1}};
+  if (input.has(decl.name)) {
+    const std::vector<int64_t> shape = shape_of(input.get(decl.name));
+    if (shape.size() == 1) {
+      const std::string tensor = where + "tensor 'sequence_starts' is " + shape_text(shape);
+      check_range(tensor + " (B+1), so batch", shape[0] - 1, spec.batch);
+      if (sizes.batch && *sizes.batch != shape[0] - 1) {
+        throw UserError("--size gives batch=" + std::to_string(*sizes.batch) + ", but " + tensor +
+                        " (B+1)");
+      }
+      lengths.batch = shape[0] - 1;
+      decl.shape = shape;
+    }
+  }
+  const std::vector<int32_t> starts = input.read(decl).ints;
+  const auto element = [&](size_t b) {
+    return where + "sequence_starts[" + std::to_string(b) + "] is " + std::to_string(starts[b]);
+  };
+  if (starts[0] != 0) throw UserError(element(0) + "; the first sequence starts at 0");
+  // The call's query_length is what no sequence exceeds.
+  const int64_t most = sizes.query || sizes.key ? lengths.query : spec.query_length.max;
+  int64_t longest = 0;
+  for (size_t b = 1; b < starts.size(); ++b) {
+    const int64_t rows = int64_t{starts[b]} - starts[b - 1];
+    if (rows < 0) {
+      throw UserError(element(b) + ", less than the start before it, " +
+                      std::to_string(starts[b - 1]) + "; sequences lie in order");
+    }
+    if (rows > most) {
+      throw UserError(element(b) + ", so that sequence " + std::to_string(b - 1) + " has " +
+                      std::to_string(rows) + " rows; query_length allows " + std::to_string(most));
+    }
+    longest = std::max(longest, rows);
+  }
+  lengths.total = starts.back();
+  if (lengths.total == 0) throw UserError(where + "sequence_starts: all sequences are empty");
+  if (!sizes.query && !sizes.key) lengths.query = std::max(longest, spec.query_length.min);
+  lengths.key = lengths.query;
+  return lengths;
 }
 
 }  // namespace
@@ -72,6 +118,7 @@ CallLengths resolve_lengths(const Spec& spec, const TensorFile* input, const Siz
     lengths.key = lengths.query;
   }
   if (input == nullptr) return lengths;
+  if (spec.packed) return packed_lengths(spec, *input, sizes, lengths);
 
   // Reads one length off a tensor; a shape of the wrong rank is reported by read_inputs(), which
   // knows it all.
@@ -89,18 +136,18 @@ CallLengths resolve_lengths(const Spec& spec, const TensorFile* input, const Siz
     }
     *length = shape[axis];
   };
-  if (spec.op == Op::kBlock) {
-    take("x", 3, 0, "batch", &lengths.batch, sizes.batch, spec.batch);
-    take("x", 3, 1, "query_length", &lengths.query, sizes.query, spec.query_length);
+  const bool block = spec.op == Op::kBlock;
+  const size_t rank = block ? 3 : 4;
+  const size_t length_axis = block || spec.layout == Layout::kBshd ? 1 : 2;
+  const char* queries = block ? "x" : "query";
+  take(queries, rank, 0, "batch", &lengths.batch, sizes.batch, spec.batch);
+  take(queries, rank, length_axis, "query_length", &lengths.query, sizes.query, spec.query_length);
+  if (spec.key_length_given) {
+    take(block ? "memory" : "key", rank, length_axis, "key_length", &lengths.key, sizes.key,
+         spec.key_length);
   } else {
-    const size_t length_axis = spec.layout == Layout::kBshd ? 1 : 2;
-    take("query", 4, 0, "batch", &lengths.batch, sizes.batch, spec.batch);
-    take("query", 4, length_axis, "query_length", &lengths.query, sizes.query, spec.query_length);
-    if (spec.key_length_given) {
-      take("key", 4, length_axis, "key_length", &lengths.key, sizes.key, spec.key_length);
-    }
+    lengths.key = lengths.query;
   }
-  if (!spec.key_length_given) lengths.key = lengths.query;
   return lengths;
 }
 

@@ -23,6 +23,7 @@
 #include "tools/mha-run/tensor_file.h"
 #include "tools/mha-run/weights.h"
 #include "tools/mha-run/work.h"
+#include "tools/reference/reference.h"
 
 namespace mha {
 namespace {
@@ -128,10 +129,10 @@ class Run {
     lengths_ = resolve_lengths(spec_, file.get(), sizes);
     if (file != nullptr) {
       inputs_ = read_inputs(spec_, lengths_, *file);
+      batch_of_one_ = is_batch_of_one(spec_, *file);
     } else {
-      for (const TensorDecl& decl : input_tensors(spec_, lengths_)) {
-        inputs_.emplace(decl.name, random_tensor(spec_, lengths_, decl, options_.seed));
-      }
+      lengths_ = random_lengths(spec_, lengths_, options_.seed);
+      inputs_ = random_input_tensors(spec_, lengths_, options_.seed);
     }
     if (options_.weights) {
       // Read here too, so that a file that does not fit is refused before the kernel is made.
@@ -145,12 +146,13 @@ class Run {
       HostTensor tensor(decl);
       // What the kernel fails to write shows.
       tensor.floats.assign(tensor.floats.size(), std::numeric_limits<float>::quiet_NaN());
+      tensor.ints.assign(tensor.ints.size(), std::numeric_limits<int32_t>::min());
       outputs_.push_back(std::move(tensor));
     }
   }
 
   void bind(Call& call) {
-    for (auto& [name, tensor] : inputs_) call.bind(name, tensor.data());
+    for (auto& [name, tensor] : inputs_) call.bind(name, tensor.view());
     for (HostTensor& tensor : outputs_) call.bind(tensor.decl.name, tensor.data());
     if (spec_.op != Op::kBlock) return;
     if (options_.weights) {
@@ -177,7 +179,8 @@ class Run {
                    std::to_string(call.threads()) + (call.threads() == 1 ? " thread" : " threads") +
                    ", B=" + std::to_string(lengths_.batch) +
                    " Lq=" + std::to_string(lengths_.query) + " Lk=" + std::to_string(lengths_.key) +
-                   ", workspace " + std::to_string(call.workspace_bytes()) + " bytes\n");
+                   (spec_.packed ? " T=" + std::to_string(lengths_.total) : "") + ", workspace " +
+                   std::to_string(call.workspace_bytes()) + " bytes\n");
     auto line = [&](const HostTensor& tensor, const std::string& from) {
       console_.print(
           "  " + tensor.decl.name +
@@ -201,11 +204,13 @@ class Run {
     for (const auto& [name, tensor] : inputs_) arrays[name] = tensor.array();
     for (const auto& [name, tensor] : weights_) arrays[name] = tensor.array();
     const Reference want = reference(spec_, lengths_, arrays);
+    Arrays got;
+    for (const HostTensor& tensor : outputs_) got[tensor.decl.name] = tensor.array();
     bool passed = true;
     nlohmann::ordered_json rows = nlohmann::ordered_json::array();
     for (const HostTensor& tensor : outputs_) {
       const std::string& name = tensor.decl.name;
-      const Comparison c = compare(tensor.floats, want.outputs.at(name), want.bounds.at(name));
+      const Comparison c = compare_output(name, got, want);
       passed = passed && c.passed();
       const double rms = std::sqrt(c.square_sum / static_cast<double>(c.compared));
       rows.push_back({{"output", name},
@@ -233,9 +238,11 @@ class Run {
   void write_outputs() {
     std::vector<SafetensorsEntry> entries;
     for (HostTensor& tensor : outputs_) {
+      std::vector<int64_t> shape = tensor.decl.shape;
+      if (batch_of_one_) shape.insert(shape.begin(), 1);
       entries.push_back({tensor.decl.name,
-                         tensor.is_index() ? "I32" : "F32",
-                         tensor.decl.shape,
+                         tensor.dtype_name(),
+                         shape,
                          {static_cast<const char*>(tensor.data()), tensor.bytes()}});
     }
     write_safetensors(*options_.output, entries);
@@ -268,6 +275,7 @@ class Run {
   int threads_;
   Spec spec_;
   CallLengths lengths_;
+  bool batch_of_one_ = false;  // outputs get an axis of 1 before their own
   HostTensors inputs_, weights_;
   std::vector<HostTensor> outputs_;
 };

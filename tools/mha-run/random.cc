@@ -5,6 +5,44 @@
 #include <numbers>
 
 namespace mha {
+namespace {
+
+// [B + 1]: the first sequence has all the rows it may have, the others any number.
+std::vector<int32_t> random_starts(const CallLengths& lengths, uint64_t seed) {
+  Random random(seed, "sequence_starts");
+  std::vector<int32_t> starts = {0, static_cast<int32_t>(lengths.query)};
+  for (int64_t b = 1; b < lengths.batch; ++b) {
+    starts.push_back(starts.back() + static_cast<int32_t>(random.integer(0, lengths.query)));
+  }
+  return starts;
+}
+
+// The keys of each sequence.
+std::vector<int64_t> keys_of(const Spec& spec, const CallLengths& lengths, uint64_t seed) {
+  std::vector<int64_t> keys(static_cast<size_t>(lengths.batch), lengths.key);
+  if (!spec.packed) return keys;
+  const std::vector<int32_t> starts = random_starts(lengths, seed);
+  for (size_t b = 0; b < keys.size(); ++b) keys[b] = starts[b + 1] - starts[b];
+  return keys;
+}
+
+void fill_mask(HostTensor* mask, Random* random) {
+  const auto width = static_cast<size_t>(mask->decl.shape.back());
+  const auto count = static_cast<size_t>(mask->decl.elements());
+  bool row_hides = false;
+  for (size_t n = 0; n < count; ++n) {
+    if (n % width == 0) row_hides = random->integer(0, 31) == 0;
+    const bool hides = random->integer(0, 4) == 0 || row_hides;
+    if (mask->decl.dtype == Dtype::kBool) {
+      mask->bools[n] = hides ? 0 : 1;
+    } else {
+      const double value = random->normal();
+      mask->floats[n] = hides ? -INFINITY : static_cast<float>(value);
+    }
+  }
+}
+
+}  // namespace
 
 Random::Random(uint64_t seed, const std::string& stream) : state_(seed * 0x9e3779b97f4a7c15) {
   for (char c : stream) state_ = (state_ ^ static_cast<unsigned char>(c)) * 0x100000001b3;
@@ -34,11 +72,21 @@ HostTensor random_tensor(const Spec& spec, const CallLengths& lengths, const Ten
                          uint64_t seed) {
   HostTensor tensor(decl);
   Random random(seed, decl.name);
-  if (decl.name == "key_lengths") {
-    for (int32_t& value : tensor.ints) {
-      value = static_cast<int32_t>(random.integer((lengths.key + 1) / 2, lengths.key));
+  if (decl.name == "mask") {
+    fill_mask(&tensor, &random);
+  } else if (decl.name == "sequence_starts") {
+    tensor.ints = random_starts(lengths, seed);
+  } else if (decl.name == "key_lengths") {
+    const std::vector<int64_t> keys = keys_of(spec, lengths, seed);
+    for (size_t b = 0; b < keys.size(); ++b) {
+      tensor.ints[b] = static_cast<int32_t>(random.integer((keys[b] + 1) / 2, keys[b]));
     }
-    tensor.ints.front() = static_cast<int32_t>(lengths.key);
+    tensor.ints.front() = static_cast<int32_t>(keys.front());
+  } else if (decl.name == "key_starts") {
+    const std::vector<int64_t> keys = keys_of(spec, lengths, seed);
+    for (size_t b = 1; b < keys.size(); ++b) {
+      tensor.ints[b] = static_cast<int32_t>(random.integer(0, keys[b] / 4));
+    }
   } else if (decl.name == "query_offset") {
     const int64_t room = std::max<int64_t>(lengths.key - lengths.query, 0);
     for (int32_t& value : tensor.ints) value = static_cast<int32_t>(random.integer(0, room));
@@ -46,10 +94,14 @@ HostTensor random_tensor(const Spec& spec, const CallLengths& lengths, const Ten
     double size = 1;
     if (decl.name.starts_with("w_")) size = 1 / std::sqrt(static_cast<double>(decl.shape.back()));
     if (decl.name.starts_with("b_")) size = 0.1;
-    (void)spec;
     for (float& value : tensor.floats) value = static_cast<float>(size * random.normal());
   }
   return tensor;
+}
+
+CallLengths random_lengths(const Spec& spec, CallLengths lengths, uint64_t seed) {
+  if (spec.packed) lengths.total = random_starts(lengths, seed).back();
+  return lengths;
 }
 
 }  // namespace mha

@@ -7,6 +7,7 @@
 
 #include "generator/spec/spec.h"
 #include "tools/mha-run/host_tensor.h"
+#include "tools/reference/tensors.h"
 
 namespace mha {
 
@@ -24,10 +25,14 @@ class Random {
   uint64_t state_;
 };
 
-// Normal numbers; weights scaled so that a projection keeps the size of what it is given; valid
-// key_lengths (the first sequence is whole) and query_offset.
+// Normal numbers; weights scaled so that a projection keeps the size of what it is given; a mask
+// that hides one key in five and now and then a whole row; index tensors that are valid: the first
+// sequence is whole, the others are shorter. `lengths` are those of random_lengths().
 HostTensor random_tensor(const Spec& spec, const CallLengths& lengths, const TensorDecl& decl,
                          uint64_t seed);
+
+// The lengths with the total of a packed batch filled in: what sequence_starts will say.
+CallLengths random_lengths(const Spec& spec, CallLengths lengths, uint64_t seed);
 
 }  // namespace mha
 

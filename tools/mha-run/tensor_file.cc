@@ -80,23 +80,20 @@ mha_safetensors_tensor TensorFile::get(const std::string& name) const {
   return tensor;
 }
 
-HostTensor TensorFile::read(const TensorDecl& decl) const {
+HostTensor TensorFile::read(const TensorDecl& decl, bool or_batch_of_one) const {
+  const bool index = decl.dtype == Dtype::kI32;
+  const std::string wanted = std::string(index ? "I32 or I64 " : "F32 ") + shape_text(decl.shape) +
+                             " (" + decl.axes + ")" +
+                             (or_batch_of_one ? ", or with an axis of 1 before these" : "");
+  const mha_safetensors_tensor tensor = expect(decl.name, wanted);
+  std::vector<int64_t> shape = shape_of(tensor);
+  if (or_batch_of_one && shape.size() == decl.shape.size() + 1 && shape.front() == 1) {
+    shape.erase(shape.begin());
+  }
+  const bool dtype_fits =
+      index ? tensor.dtype == MHA_I32 || tensor.dtype == MHA_I64 : tensor.dtype == MHA_F32;
+  if (!dtype_fits || shape != decl.shape) refuse(tensor, wanted);
   HostTensor result(decl);
-  if (!has(decl.name)) {
-    throw UserError("'" + path_ + "' has no tensor '" + decl.name + "'; expected " +
-                    (result.is_index() ? "I32 or I64 " : "F32 ") + shape_text(decl.shape) + " (" +
-                    decl.axes + ")");
-  }
-  const mha_safetensors_tensor tensor = get(decl.name);
-  const std::vector<int64_t> shape = shape_of(tensor);
-  const bool dtype_fits = result.is_index() ? tensor.dtype == MHA_I32 || tensor.dtype == MHA_I64
-                                            : tensor.dtype == MHA_F32;
-  if (!dtype_fits || shape != decl.shape) {
-    throw UserError("'" + path_ + "': tensor '" + decl.name + "' is " +
-                    mha_dtype_name(tensor.dtype) + " " + shape_text(shape) + "; expected " +
-                    (result.is_index() ? "I32 or I64 " : "F32 ") + shape_text(decl.shape) + " (" +
-                    decl.axes + ")");
-  }
   if (tensor.dtype != MHA_I64) {
     if (tensor.bytes > 0) std::memcpy(result.data(), tensor.data, tensor.bytes);
     return result;
@@ -110,6 +107,48 @@ HostTensor TensorFile::read(const TensorDecl& decl) const {
     result.ints[i] = static_cast<int32_t>(value);
   }
   return result;
+}
+
+HostTensor TensorFile::read_mask(const TensorDecl& decl) const {
+  const bool additive = decl.dtype != Dtype::kBool;
+  const std::string wanted = std::string(additive ? "F32, F16 or BF16 " : "BOOL or U8 ") +
+                             shape_text(decl.shape) + " (" + decl.axes +
+                             "), where any axis may be 1 and the first two may be missing";
+  const mha_safetensors_tensor tensor = expect(decl.name, wanted);
+  TensorDecl held = decl;
+  held.shape = shape_of(tensor);
+  bool fits = held.shape.size() >= 2 && held.shape.size() <= decl.shape.size();
+  if (fits) held.shape.insert(held.shape.begin(), decl.shape.size() - held.shape.size(), 1);
+  for (size_t axis = 0; fits && axis < decl.shape.size(); ++axis) {
+    fits = held.shape[axis] == 1 || held.shape[axis] == decl.shape[axis];
+  }
+  const bool dtype_fits =
+      additive ? tensor.dtype == MHA_F32 || tensor.dtype == MHA_F16 || tensor.dtype == MHA_BF16
+               : tensor.dtype == MHA_BOOL || tensor.dtype == MHA_U8;
+  if (!fits || !dtype_fits) refuse(tensor, wanted);
+  HostTensor result(held);
+  if (additive) {
+    result.floats = floats(decl.name);
+  } else {
+    for (size_t i = 0; i < result.bools.size(); ++i) {
+      result.bools[i] = load<uint8_t>(tensor.data, i) != 0 ? 1 : 0;
+    }
+  }
+  return result;
+}
+
+mha_safetensors_tensor TensorFile::expect(const std::string& name,
+                                          const std::string& wanted) const {
+  if (!has(name)) {
+    throw UserError("'" + path_ + "' has no tensor '" + name + "'; expected " + wanted);
+  }
+  return get(name);
+}
+
+void TensorFile::refuse(const mha_safetensors_tensor& tensor, const std::string& wanted) const {
+  throw UserError("'" + path_ + "': tensor '" + tensor.name + "' is " +
+                  mha_dtype_name(tensor.dtype) + " " + shape_text(shape_of(tensor)) +
+                  "; expected " + wanted);
 }
 
 std::vector<float> TensorFile::floats(const std::string& name) const {

@@ -13,7 +13,8 @@ namespace mha {
 
 std::vector<int64_t> shape_of(const mha_safetensors_tensor& tensor);
 
-// A safetensors file that is open.
+// A safetensors file that is open. What throws UserError names the file, the tensor, what it is and
+// what was expected.
 class TensorFile {
  public:
   // Throws UserError for a file that is missing, broken, or no regular file.
@@ -25,14 +26,22 @@ class TensorFile {
   std::vector<std::string> names() const;
   bool has(const std::string& name) const;
   mha_safetensors_tensor get(const std::string& name) const;
-  // The tensor with the shape and a dtype that `decl` asks for: F32 for f32; I32 or I64 for index
-  // tensors. Throws UserError that names the tensor, what it is and what was expected.
-  HostTensor read(const TensorDecl& decl) const;
+  // The tensor with the shape that `decl` says, or with a leading axis of 1 more where
+  // `or_batch_of_one`. F32 for f32; I32 or I64 for index tensors. Throws UserError.
+  HostTensor read(const TensorDecl& decl, bool or_batch_of_one = false) const;
+  // A mask of rank 2 to 4: `decl` is its full declaration [B,H,Lq,Lk], of which any axis may be 1
+  // or, from the left, missing. BOOL or U8 for a bool mask; F32, F16 or BF16 for an additive one.
+  // The result has four axes. Throws UserError.
+  HostTensor read_mask(const TensorDecl& decl) const;
   // Any float dtype as f32, as weights may be stored.
   std::vector<float> floats(const std::string& name) const;
   const std::string& path() const { return path_; }
 
  private:
+  // The tensor of that name; `wanted` tells what it should be where there is none.
+  mha_safetensors_tensor expect(const std::string& name, const std::string& wanted) const;
+  [[noreturn]] void refuse(const mha_safetensors_tensor& tensor, const std::string& wanted) const;
+
   std::string path_;
   mha_safetensors* file_ = nullptr;
 };

@@ -67,8 +67,8 @@ typedef struct mha_safetensors mha_safetensors;
 enum { MHA_MAX_RANK = 5, MHA_WORKSPACE_ALIGNMENT = 64 };
 
 /* flags of a tensor: without MHA_STRIDED the tensor is dense in its axis order and `strides` is not
- * read. */
-enum { MHA_STRIDED = 1 };
+ * read. MHA_REPEATED, for a mask alone: its innermost axis is one element, which stands for all. */
+enum { MHA_STRIDED = 1, MHA_REPEATED = 2 };
 
 /* A view of the caller's memory. `strides` counts elements, outermost axis first; the innermost
  * axis is always dense and has no entry. Strides may not be negative; an input may repeat itself by
