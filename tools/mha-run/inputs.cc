@@ -11,22 +11,29 @@ namespace mha {
 namespace {
 
 // key_lengths and key_starts count keys of their sequence. (sequence_starts are checked where the
-// lengths are read off them, query_offset by the runtime.)
+// lengths are read off them.)
 void check_values(const Spec& spec, const CallLengths& lengths, const HostTensors& tensors,
                   const std::string& path) {
+  constexpr int64_t kFarthestOffset = int64_t{1} << 30;  // as the runtime has it
   for (const auto& [name, tensor] : tensors) {
-    if (name != "key_lengths" && name != "key_starts") continue;
+    if (!tensor.is_index() || name == "sequence_starts") continue;
+    const bool offset = name == "query_offset";
     for (size_t b = 0; b < tensor.ints.size(); ++b) {
-      int64_t keys = lengths.key;
-      if (spec.packed) {
-        const std::vector<int32_t>& starts = tensors.at("sequence_starts").ints;
-        keys = starts[b + 1] - starts[b];
+      int64_t low = -kFarthestOffset, high = kFarthestOffset;
+      if (!offset) {
+        low = 0;
+        high = lengths.key;
+        if (spec.packed) {
+          const std::vector<int32_t>& starts = tensors.at("sequence_starts").ints;
+          high = starts[b + 1] - starts[b];
+        }
       }
       const int32_t value = tensor.ints[b];
-      if (value >= 0 && value <= keys) continue;
+      if (value >= low && value <= high) continue;
       throw UserError("'" + path + "': " + name + "[" + std::to_string(b) + "] is " +
-                      std::to_string(value) + "; it may be 0 to " + std::to_string(keys) +
-                      ", the keys of sequence " + std::to_string(b));
+                      std::to_string(value) + "; it may be " + std::to_string(low) + " to " +
+                      std::to_string(high) +
+                      (offset ? "" : ", the keys of sequence " + std::to_string(b)));
     }
   }
 }

@@ -226,6 +226,10 @@ class Run {
           c.passed() ? console_.paint("32", "ok")
                      : console_.paint("1;31", std::to_string(c.failures) + " of " +
                                                   std::to_string(c.compared) + " FAILED");
+      if (tensor.is_index()) {
+        console_.print("verify " + name + ": each where it may stand; " + verdict + "\n");
+        continue;
+      }
       console_.print("verify " + name + ": max error " + number("%.2e", c.max_error) + ", rms " +
                      number("%.2e", rms) + "; nearest its bound: " +
                      number("%.2e", c.error_at_worst) + " of " + number("%.2e", c.bound_at_worst) +
