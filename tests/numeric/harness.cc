@@ -107,15 +107,24 @@ Spec spec_of(const std::string& yaml) {
 TestKernel::TestKernel(const std::string& yaml, const std::string& target,
                        const std::string& sanitizer)
     : yaml_(yaml), spec_(spec_of(yaml)) {
-  folder_ = (std::filesystem::temp_directory_path() / "mha-test-XXXXXX").string();
-  if (mkdtemp(folder_.data()) == nullptr) throw SystemError("cannot make a temporary folder");
   KernelRequest request;
   request.config_text = yaml;
   request.target = target;
   request.threads = 2;
   request.sanitizer = sanitizer;
+  load([&] { return build_kernel(spec_, request, folder_); });
+}
+
+TestKernel::TestKernel(const std::string& yaml, const Generated& generated)
+    : yaml_(yaml), spec_(spec_of(yaml)) {
+  load([&] { return link_kernel(generated, folder_); });
+}
+
+void TestKernel::load(const std::function<std::string()>& build) {
+  folder_ = (std::filesystem::temp_directory_path() / "mha-test-XXXXXX").string();
+  if (mkdtemp(folder_.data()) == nullptr) throw SystemError("cannot make a temporary folder");
   try {
-    library_ = std::make_unique<KernelLibrary>(build_kernel(spec_, request, folder_), spec_.name);
+    library_ = std::make_unique<KernelLibrary>(build(), spec_.name);
   } catch (...) {
     std::filesystem::remove_all(folder_);
     throw;

@@ -4,11 +4,13 @@
 #define MHA_TESTS_NUMERIC_HARNESS_H_
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "generator/emit/generate.h"
 #include "generator/spec/spec.h"
 #include "tools/mha-run/host_tensor.h"
 #include "tools/mha-run/kernel_library.h"
@@ -28,12 +30,16 @@ class TestKernel {
  public:
   explicit TestKernel(const std::string& yaml, const std::string& target = "",
                       const std::string& sanitizer = "");
+  // A kernel that was generated some other way, and is held against this config all the same.
+  TestKernel(const std::string& yaml, const Generated& generated);
   ~TestKernel();
   const Spec& spec() const { return spec_; }
   const KernelLibrary& library() const { return *library_; }
   const std::string& yaml() const { return yaml_; }
 
  private:
+  void load(const std::function<std::string()>& build);
+
   std::string yaml_, folder_;
   Spec spec_;
   std::unique_ptr<KernelLibrary> library_;

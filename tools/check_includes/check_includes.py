@@ -45,7 +45,7 @@ LIBRARIES = {
     "Halide": (
         r"Halide\.h$",
         ("generator/pipeline/", "schedules/", "generator/emit/",
-         "tests/schedules/", "tests/emit/", "tests/install/"),
+         "tests/schedules/", "tests/emit/", "tests/install/", "tests/numeric/"),
     ),
     "Halide's runtime": (r"HalideRuntime\.h$", ("runtime/", "tests/runtime/", "tests/install/")),
 }

@@ -155,12 +155,14 @@ std::string build_kernel(const Spec& spec, const KernelRequest& request,
   options.threads = request.threads;
   options.schedules_dir = request.schedules_dir;
   options.sanitizer = request.sanitizer;
-  const Generated generated = generate(spec, options);
+  return link_kernel(generate(spec, options), folder);
+}
 
+std::string link_kernel(const Generated& generated, const std::string& folder) {
   for (const auto& [name, bytes] : generated.files) atomic_write_file(folder + "/" + name, bytes);
-  const std::string archive = folder + "/lib" + spec.name + ".a";
+  const std::string archive = folder + "/lib" + generated.name + ".a";
   const std::string runtime = folder + "/libmha.a";
-  const std::string object = folder + "/lib" + spec.name + ".so";
+  const std::string object = folder + "/lib" + generated.name + ".so";
   atomic_write_file(runtime, runtime_archive());
   std::vector<std::string> words = compiler();
   words.insert(words.end(),

@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "generator/emit/generate.h"
 #include "generator/spec/spec.h"
 
 namespace mha {
@@ -26,6 +27,9 @@ std::string cached_kernel(const Spec& spec, const KernelRequest& request,
 
 // Generates into `folder` and links folder/libNAME.so, whose path it returns.
 std::string build_kernel(const Spec& spec, const KernelRequest& request, const std::string& folder);
+
+// The second half of it: writes what was generated into `folder`, and links.
+std::string link_kernel(const Generated& generated, const std::string& folder);
 
 // The cache's folder, which need not exist yet. Throws UserError where there is neither
 // XDG_CACHE_HOME nor a home.
