@@ -19,63 +19,88 @@ namespace {
 
 // A NaN that no computation makes: whoever finds it knows that nobody wrote there.
 constexpr uint32_t kCanary = 0x7fc0dead;
+// The same for bools, where there are only bytes.
+constexpr unsigned char kCanaryByte = 0xa5;
+
+int64_t next_prime(int64_t n) {
+  const auto prime = [](int64_t m) {
+    for (int64_t d = 2; d * d <= m; ++d) {
+      if (m % d == 0) return false;
+    }
+    return m > 1;
+  };
+  while (!prime(n)) ++n;
+  return n;
+}
 
 // A tensor in guarded memory, dense or with gaps.
 class Placed {
  public:
-  Placed(const TensorDecl& decl, bool strided) : shape_(decl.shape) {
+  Placed(const TensorDecl& decl, bool strided)
+      : shape_(decl.shape), size_(decl.dtype == Dtype::kBool ? 1 : 4) {
     const size_t rank = shape_.size();
     strides_.assign(rank, 1);
     for (size_t axis = rank; axis-- > 1;) {
-      // Odd gaps, so that no row but the first is aligned to a vector.
-      strides_[axis - 1] = strides_[axis] * shape_[axis] + (strided ? 3 : 0);
+      strides_[axis - 1] = strides_[axis] * shape_[axis];
+      // Prime, so that no row but the first is aligned to a vector, and no two strides agree.
+      if (strided) strides_[axis - 1] = next_prime(strides_[axis - 1] + 2);
     }
     int64_t last = 0;
     for (size_t axis = 0; axis < rank; ++axis) last += strides_[axis] * (shape_[axis] - 1);
-    bytes_ = std::make_unique<GuardedBytes>(static_cast<size_t>(last + 1) * 4);
-    for (int64_t i = 0; i <= last; ++i) words()[i] = kCanary;
-    if (strided && rank > 1) {
+    bytes_ = std::make_unique<GuardedBytes>(static_cast<size_t>(last + 1) * size_);
+    for (size_t i = 0; i < bytes_->size(); ++i) at(0)[i] = canary(i);
+    view_.data = bytes_->data();
+    if (decl.name == "mask") {
+      broadcast();
+    } else if (strided && rank > 1) {
       view_.flags = MHA_STRIDED;
       for (size_t axis = 0; axis + 1 < rank; ++axis) view_.strides[axis] = strides_[axis];
     }
-    view_.data = bytes_->data();
   }
 
   void fill(const void* dense) {
-    each([&](size_t from, size_t at) {
-      std::memcpy(words() + at, static_cast<const char*>(dense) + from * 4, 4);
+    each([&](size_t from, size_t to) {
+      std::memcpy(at(to), static_cast<const char*>(dense) + from * size_, size_);
     });
   }
-  std::vector<float> dense() const {
-    std::vector<float> values;
-    each([&](size_t, size_t at) {
-      float value;
-      std::memcpy(&value, words() + at, 4);
-      values.push_back(value);
-    });
-    return values;
+  std::vector<char> dense() const {
+    std::vector<char> bytes;
+    each([&](size_t, size_t from) { bytes.insert(bytes.end(), at(from), at(from) + size_); });
+    return bytes;
   }
   bool gaps_untouched() const {
-    std::vector<bool> inside(bytes_->size() / 4);
-    each([&](size_t, size_t at) { inside[at] = true; });
-    for (size_t i = 0; i < inside.size(); ++i) {
-      if (!inside[i] && words()[i] != kCanary) return false;
+    std::vector<bool> inside(bytes_->size() / size_);
+    each([&](size_t, size_t element) { inside[element] = true; });
+    for (size_t i = 0; i < bytes_->size(); ++i) {
+      if (!inside[i / size_] && at(0)[i] != canary(i)) return false;
     }
     return true;
   }
   const mha_tensor& view() const { return view_; }
 
  private:
-  uint32_t* words() const { return static_cast<uint32_t*>(bytes_->data()); }
+  // An axis of 1 stands for all of the call's: a stride of 0.
+  void broadcast() {
+    view_.flags = MHA_STRIDED;
+    for (size_t axis = 0; axis + 1 < shape_.size(); ++axis) {
+      view_.strides[axis] = shape_[axis] == 1 ? 0 : strides_[axis];
+    }
+    if (shape_.back() == 1) view_.flags |= MHA_REPEATED;
+  }
+  char canary(size_t byte) const {
+    if (size_ == 1) return static_cast<char>(kCanaryByte);
+    return static_cast<char>(kCanary >> (byte % 4 * 8));
+  }
+  char* at(size_t element) const { return static_cast<char*>(bytes_->data()) + element * size_; }
   template <typename F>
   void each(F f) const {
     std::vector<int64_t> index(shape_.size());
     size_t count = 1;
     for (int64_t extent : shape_) count *= static_cast<size_t>(extent);
     for (size_t n = 0; n < count; ++n) {
-      int64_t at = 0;
-      for (size_t axis = 0; axis < shape_.size(); ++axis) at += index[axis] * strides_[axis];
-      f(n, static_cast<size_t>(at));
+      int64_t element = 0;
+      for (size_t axis = 0; axis < shape_.size(); ++axis) element += index[axis] * strides_[axis];
+      f(n, static_cast<size_t>(element));
       for (size_t axis = shape_.size(); axis-- > 0;) {
         if (++index[axis] < shape_[axis]) break;
         index[axis] = 0;
@@ -84,9 +109,26 @@ class Placed {
   }
 
   std::vector<int64_t> shape_, strides_;
+  size_t size_;  // of an element
   std::unique_ptr<GuardedBytes> bytes_;
   mha_tensor view_ = {};
 };
+
+// The values of an output; indices are whole numbers far below 2^24.
+std::vector<float> values_of(const TensorDecl& decl, const std::vector<char>& bytes) {
+  std::vector<float> values(bytes.size() / 4);
+  for (size_t i = 0; i < values.size(); ++i) {
+    uint32_t bits;
+    std::memcpy(&bits, &bytes[i * 4], 4);
+    if (bits == kCanary) throw std::runtime_error(decl.name + ": an element was not written");
+    if (decl.dtype == Dtype::kI32) {
+      values[i] = static_cast<float>(static_cast<int32_t>(bits));
+    } else {
+      std::memcpy(&values[i], &bits, 4);
+    }
+  }
+  return values;
+}
 
 }  // namespace
 
@@ -165,10 +207,8 @@ Arrays arrays_of(const HostTensors& tensors) {
   return arrays;
 }
 
-std::map<std::string, std::vector<float>> run_kernel(const TestKernel& kernel,
-                                                     const CallLengths& lengths,
-                                                     const HostTensors& inputs,
-                                                     const CallOptions& options) {
+Outputs run_kernel(const TestKernel& kernel, const CallLengths& lengths, const HostTensors& inputs,
+                   const CallOptions& options) {
   const Spec& spec = kernel.spec();
   Call call(kernel.library(), lengths, options.threads);
   // A workspace that ends at a guard page, full of NaN as a hint for whoever reads before writing.
@@ -182,8 +222,9 @@ std::map<std::string, std::vector<float>> run_kernel(const TestKernel& kernel,
 
   std::map<std::string, Placed> placed;
   for (const TensorDecl& decl : input_tensors(spec, lengths)) {
-    Placed& tensor = placed.emplace(decl.name, Placed(decl, options.strided)).first->second;
     HostTensor copy = inputs.at(decl.name);
+    // A mask has a shape of its own.
+    Placed& tensor = placed.emplace(decl.name, Placed(copy.decl, options.strided)).first->second;
     tensor.fill(copy.data());
     call.bind(decl.name, tensor.view());
   }
@@ -210,21 +251,16 @@ std::map<std::string, std::vector<float>> run_kernel(const TestKernel& kernel,
 
   call.run();
 
-  std::map<std::string, std::vector<float>> outputs;
+  Outputs outputs;
   for (const TensorDecl& decl : output_tensors(spec, lengths)) {
-    outputs[decl.name] = placed.at(decl.name).dense();
-    for (float value : outputs[decl.name]) {
-      uint32_t bits;
-      std::memcpy(&bits, &value, 4);
-      if (bits == kCanary) throw std::runtime_error(decl.name + ": an element was not written");
-    }
+    outputs[decl.name] = values_of(decl, placed.at(decl.name).dense());
   }
   for (const auto& [name, tensor] : placed) {
     if (!tensor.gaps_untouched()) throw std::runtime_error(name + ": written between its rows");
   }
   for (const TensorDecl& decl : input_tensors(spec, lengths)) {
     HostTensor copy = inputs.at(decl.name);
-    std::vector<float> after = placed.at(decl.name).dense();
+    const std::vector<char> after = placed.at(decl.name).dense();
     if (std::memcmp(after.data(), copy.data(), copy.bytes()) != 0) {
       throw std::runtime_error(decl.name + ": an input was changed");
     }
@@ -236,43 +272,93 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
+namespace {
+
+Array array_of(const std::vector<float>& values, const Array& like) {
+  return {like.shape, std::vector<double>(values.begin(), values.end())};
+}
+
+// What an output is held against, element by element: that of a list of the strongest keys depends
+// on the keys that it names.
+struct Expected {
+  Array values, bounds;
+};
+Expected expected_of(const std::string& name, const Arrays& got, const Reference& want) {
+  if (name != "top_weights") return {want.outputs.at(name), want.bounds.at(name)};
+  const ExpectedTop top =
+      expected_top(want.top_rows, want.keys, got.at("top_weights"), got.at("top_indices"));
+  return {top.weights, top.bounds};
+}
+
+double square_of_errors(const Array& got, const Expected& expected) {
+  double sum = 0;
+  for (size_t i = 0; i < got.values.size(); ++i) {
+    if (!(expected.bounds.values[i] > 0)) continue;
+    const double error = (got.values[i] - expected.values.values[i]) / expected.bounds.values[i];
+    if (std::isfinite(error)) sum += error * error;
+  }
+  return sum;
+}
+
+}  // namespace
+
 std::string check_against_reference(const TestKernel& kernel, const CallLengths& lengths,
-                                    const HostTensors& inputs,
-                                    const std::map<std::string, std::vector<float>>& outputs,
-                                    bool plain, Tally* tally) {
+                                    const HostTensors& inputs, const Outputs& outputs, bool plain,
+                                    Tally* tally) {
   const Spec& spec = kernel.spec();
   const Arrays arrays = arrays_of(inputs);
   const Reference want = reference(spec, lengths, arrays);
-  const Arrays plain_outputs = plain ? plain_f32(spec, lengths, arrays) : Arrays();
+  const Arrays by_hand = plain ? plain_f32(spec, lengths, arrays) : Arrays();
+  Arrays got;
+  for (const auto& [name, values] : outputs) got[name] = array_of(values, want.outputs.at(name));
   std::string wrong;
-  for (const auto& [name, got] : outputs) {
-    const Array& expected = want.outputs.at(name);
-    const Array& bound = want.bounds.at(name);
-    const Comparison c = compare(got, expected, bound);
-    // Weights of hidden keys are zeros that say something.
-    if (name != "weights") {
-      tally->compared += c.compared;
-      tally->zeros += c.zeros;
-    }
+  for (const auto& [name, values] : got) {
+    const Comparison c = compare_output(name, got, want);
+    const Expected expected = expected_of(name, got, want);
+    const size_t worst = static_cast<size_t>(c.worst);
     if (!c.passed()) {
-      const size_t at = static_cast<size_t>(c.worst);
       wrong += name + ": " + std::to_string(c.failures) + " of " + std::to_string(c.compared) +
-               " beyond the bound; element " + std::to_string(at) + " is " +
-               std::to_string(got[at]) + ", expected " + std::to_string(expected.values[at]) +
-               " within " + std::to_string(bound.values[at]) + "\n";
+               " beyond the bound; element " + std::to_string(worst) + " is " +
+               std::to_string(values.values[worst]) + ", expected " +
+               std::to_string(expected.values.values[worst]) + " within " +
+               std::to_string(expected.bounds.values[worst]) + "\n";
+    }
+    if (name == "top_indices") continue;
+    for (size_t i = 0; i < values.values.size(); ++i) {
+      // Weights of hidden keys and the like say something by being zero or infinite.
+      const double value = expected.values.values[i];
+      const bool hidden = expected.bounds.values[i] == 0 && (value == 0 || std::isinf(value));
+      if (hidden && name != "output") continue;
+      ++tally->compared;
+      tally->zeros += values.values[i] == 0;
     }
     if (!plain) continue;
-    const Array& by_hand = plain_outputs.at(name);
-    for (size_t i = 0; i < got.size(); ++i) {
-      if (!(bound.values[i] > 0)) continue;
-      const double kernel_error = (got[i] - expected.values[i]) / bound.values[i];
-      const double plain_error = (by_hand.values[i] - expected.values[i]) / bound.values[i];
-      if (!std::isfinite(kernel_error) || !std::isfinite(plain_error)) continue;
-      tally->kernel_squares[name] += kernel_error * kernel_error;
-      tally->plain_squares[name] += plain_error * plain_error;
-    }
+    tally->kernel_squares[name] += square_of_errors(values, expected);
+    tally->plain_squares[name] +=
+        square_of_errors(by_hand.at(name), expected_of(name, by_hand, want));
   }
   return wrong;
+}
+
+double share_of_blind_rows(const Spec& spec, const CallLengths& lengths,
+                           const HostTensors& inputs) {
+  // The masks of the spec over operands that are as small as they can be.
+  Spec masks = spec;
+  masks.op = Op::kAttention;
+  masks.layout = Layout::kBshd;
+  masks.kv_heads = masks.d_head = masks.d_value = 1;
+  masks.outputs = {"lse"};
+  masks.top_k = 0;
+  Arrays arrays;
+  for (const TensorDecl& decl : input_tensors(masks, lengths)) {
+    const auto given = inputs.find(decl.name);
+    const bool operand = decl.dtype == Dtype::kF32 && decl.name != "mask";
+    arrays[decl.name] = operand ? HostTensor(decl).array() : given->second.array();
+  }
+  int64_t blind = 0;
+  const std::vector<double> lse = reference(masks, lengths, arrays).outputs.at("lse").values;
+  for (double value : lse) blind += std::isinf(value);
+  return static_cast<double>(blind) / static_cast<double>(lse.size());
 }
 
 }  // namespace mha

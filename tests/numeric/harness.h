@@ -63,21 +63,23 @@ class GuardedBytes {
 
 struct CallOptions {
   int threads = 1;
-  // Gaps between rows of every tensor whose axes allow it, filled with NaN on the way in, checked
-  // on the way out.
+  // Gaps between rows of every tensor whose axes allow it, of a size that makes strides prime;
+  // filled with NaN on the way in, checked on the way out.
   bool strided = false;
 };
 
-// Tensors for a call with these lengths, random ones.
+// Tensors for a call with these lengths, random ones. A mask has its full shape; a test may put one
+// in its place that has 1 for any axis.
 HostTensors random_inputs(const Spec& spec, const CallLengths& lengths, uint64_t seed);
 Arrays arrays_of(const HostTensors& tensors);
 
-// Calls the kernel on copies of `inputs` (weights among them) between guard pages; what it wrote,
-// by name. Throws std::runtime_error when it wrote where it must not.
-std::map<std::string, std::vector<float>> run_kernel(const TestKernel& kernel,
-                                                     const CallLengths& lengths,
-                                                     const HostTensors& inputs,
-                                                     const CallOptions& options);
+// What a kernel wrote, by name; indices as whole numbers.
+using Outputs = std::map<std::string, std::vector<float>>;
+
+// Calls the kernel on copies of `inputs` (weights among them) between guard pages. Throws
+// std::runtime_error when it wrote where it must not, or not where it must.
+Outputs run_kernel(const TestKernel& kernel, const CallLengths& lengths, const HostTensors& inputs,
+                   const CallOptions& options);
 
 // Whether the bits are equal, NaN included.
 bool same_bits(const std::vector<float>& a, const std::vector<float>& b);
@@ -93,9 +95,11 @@ struct Tally {
 // Empty when every output is within its bound, else what is wrong. With `plain` the plain f32
 // errors are tallied too.
 std::string check_against_reference(const TestKernel& kernel, const CallLengths& lengths,
-                                    const HostTensors& inputs,
-                                    const std::map<std::string, std::vector<float>>& outputs,
-                                    bool plain, Tally* tally);
+                                    const HostTensors& inputs, const Outputs& outputs, bool plain,
+                                    Tally* tally);
+
+// The share of the rows, over all heads, that see no key.
+double share_of_blind_rows(const Spec& spec, const CallLengths& lengths, const HostTensors& inputs);
 
 }  // namespace mha
 
