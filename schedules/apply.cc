@@ -123,6 +123,37 @@ void schedule_scores(Stage& stage, const LoopLevel& level, const StageSchedule& 
                 static_cast<int>(params.get("width_unroll")));
 }
 
+// The mask of a block of scores, from rows along the keys to columns along the queries.
+void schedule_mask(Stage& stage, const LoopLevel& level, int vector) {
+  if (!stage.funcs.count("mask")) return;
+  Func mask = find(stage, "mask"), rows = find(stage, "mask_rows");
+  Var x_outer("x_outer"), x_inner("x_inner"), y_outer("y_outer"), y_inner("y_inner");
+  mask.compute_at(level)
+      .split(x, x_outer, x_inner, vector, kRoundUp)
+      .split(y, y_outer, y_inner, vector, kRoundUp)
+      .reorder(y_inner, x_inner, x_outer, y_outer)
+      .vectorize(y_inner)
+      .unroll(x_inner);
+  rows.compute_at(mask, x_outer).vectorize(x, vector, kRoundUp).unroll(y);
+  rows.specialize(stage.dense_mask);
+}
+
+// Keys of a step of the stages over pairs.
+int keys_at_once(const StageSchedule& params, const Machine& machine) {
+  return std::lcm(8 * static_cast<int>(params.get("key_tile")), machine.vector_floats);
+}
+
+// Blocks of keys that one block of queries can see at most.
+int most_key_blocks(const Plan& plan, int query_block, int key_block) {
+  const auto blocks = [&](int64_t keys) { return (keys + key_block - 1) / key_block; };
+  const Attention& a = plan.attention;
+  int64_t most = blocks(plan.keys().max);
+  // A window that begins anywhere in its first block.
+  if (a.left && a.right)
+    most = std::min(most, blocks(query_block - 1 + *a.left + *a.right + 1 + key_block - 1));
+  return static_cast<int>(most);
+}
+
 void schedule_attention(Stage& stage, const Plan& plan, const StageSchedule& params,
                         const Machine& machine) {
   const int vector = machine.vector_floats;
@@ -130,7 +161,7 @@ void schedule_attention(Stage& stage, const Plan& plan, const StageSchedule& par
   // whole tiles fill, and that block computes as many as it needs; else all of a block at once,
   // which is 1 % faster.
   const int query_block = static_cast<int>(params.get("query_block"));
-  const bool whole = plan.query_length.fixed() && plan.query_length.max % query_block == 0;
+  const bool whole = plan.queries().fixed() && plan.queries().max % query_block == 0;
   const int group = whole ? query_block
                           : std::lcm(static_cast<int>(params.get("query_vectors")) * vector,
                                      static_cast<int>(params.get("value_rows")));
@@ -170,6 +201,7 @@ void schedule_attention(Stage& stage, const Plan& plan, const StageSchedule& par
     block = LoopLevel(partial, c);
   }
   schedule_scores(stage, block, params, vector);
+  schedule_mask(stage, block, vector);
   // A group of queries over all keys of the block, in registers.
   auto over_keys = [&](Halide::Stage update, const RVar& key, int unroll) {
     update.split(y, y_outer, y_inner, group)
@@ -190,6 +222,7 @@ void schedule_attention(Stage& stage, const Plan& plan, const StageSchedule& par
        std::vector<Func>{find(stage, "scores"), block_max, shift, probabilities, block_sum}) {
     held.bound_extent(c, 1);
   }
+  if (stage.funcs.count("mask")) find(stage, "mask").bound_extent(c, 1);
 
   row_scale.compute_root().vectorize(y, vector, kRoundUp);
   if (!single) {
@@ -214,10 +247,10 @@ void schedule_attention(Stage& stage, const Plan& plan, const StageSchedule& par
     }
   }
   const int key_block = static_cast<int>(params.get("key_block"));
-  const int64_t most_keys = plan.keys().max;
-  const int key_blocks = static_cast<int>((most_keys + key_block - 1) / key_block);
+  const int key_blocks = most_key_blocks(plan, query_block, key_block);
   bound_storage(stage, {"scores", "block_max", "shift", "probabilities", "block_sum"}, query_block,
                 key_block, 1);
+  bound_storage(stage, {"mask"}, query_block, (key_block + vector - 1) / vector * vector, 1);
   bound_storage(stage,
                 {"queries", "partial", "statistics", "row_max", "merge_weight", "row_sum",
                  "row_scale", "result", "lse_held", "row_max_out_held", "row_scale_out_held"},
@@ -233,22 +266,63 @@ void schedule_attention(Stage& stage, const Plan& plan, const StageSchedule& par
   }
 }
 
-void schedule_weights(Stage& stage, const Plan& plan, const StageSchedule& params,
-                      const Machine& machine) {
+// Scores of all keys, a few tiles of keys at a time, at `level`; what is made of them comes after.
+void schedule_pairs(Stage& stage, const Plan& plan, const StageSchedule& params,
+                    const LoopLevel& level, int keys, const Machine& machine) {
   const int vector = machine.vector_floats;
-  Func output = find(stage, "output"), normalised = find(stage, "normalised");
-  Var x_outer("x_outer"), x_inner("x_inner");
   transpose_queries(stage, plan.attention.d_head, vector);
-  find(stage, "row_max").compute_root().vectorize(y, vector, kRoundUp);
-  find(stage, "row_scale").compute_root().vectorize(y, vector, kRoundUp);
-  const int keys = 8 * static_cast<int>(params.get("key_tile"));
-  output.split(x, x_outer, x_inner, keys, TailStrategy::GuardWithIf)
-      .reorder(x_inner, t, x_outer, h, b)
-      .vectorize(x_inner, vector, TailStrategy::GuardWithIf);
-  normalised.compute_at(output, x_outer).vectorize(y, vector, kRoundUp);
-  schedule_scores(stage, LoopLevel(output, x_outer), params, vector);
-  bound_storage(stage, {"queries", "row_max", "row_scale", "normalised", "scores"},
+  for (const char* name : {"row_max", "row_scale"}) {
+    if (stage.funcs.count(name)) find(stage, name).compute_root().vectorize(y, vector, kRoundUp);
+  }
+  if (stage.funcs.count("normalised"))
+    find(stage, "normalised").compute_at(level).vectorize(y, vector, kRoundUp);
+  schedule_scores(stage, level, params, vector);
+  schedule_mask(stage, level, vector);
+  bound_storage(stage,
+                {"queries", "row_max", "row_scale", "normalised", "scores", "masked", "mask", "sum",
+                 "strongest", "held"},
                 static_cast<int>(params.get("query_block")), keys, 1);
+}
+
+// weights, scores, scores_masked, mean_weights: keys of a row lie next to each other.
+void schedule_rows(Stage& stage, const Plan& plan, const StageSchedule& params,
+                   const Machine& machine) {
+  Func output = find(stage, "output");
+  Var x_outer("x_outer"), x_inner("x_inner");
+  const int keys = keys_at_once(params, machine);
+  output.split(x, x_outer, x_inner, keys, TailStrategy::GuardWithIf)
+      .reorder(x_inner, t, x_outer)
+      .vectorize(x_inner, machine.vector_floats, TailStrategy::GuardWithIf);
+  LoopLevel level(output, x_outer);
+  if (stage.funcs.count("sum")) {
+    RVar rh = stage.domains.at("rh").x;
+    Func sum = find(stage, "sum");
+    sum.compute_at(level).vectorize(y, machine.vector_floats, kRoundUp);
+    sum.update().reorder(y, x, rh).vectorize(y, machine.vector_floats, kRoundUp);
+    level = LoopLevel(sum, rh);
+  }
+  schedule_pairs(stage, plan, params, level, keys, machine);
+}
+
+void schedule_top(Stage& stage, const Plan& plan, const StageSchedule& params,
+                  const Machine& machine) {
+  const int vector = machine.vector_floats;
+  const int lanes = static_cast<int>(params.get("query_vectors")) * vector;
+  const int keys = keys_at_once(params, machine);
+  RVar place = stage.domains.at("rt").x, key = stage.domains.at("rt").y;
+  RVar key_outer("key_outer"), key_inner("key_inner");
+  Var y_inner("y_inner"), y_outer("y_outer");
+  Func strongest = find(stage, "strongest");
+  strongest.compute_root().align_bounds(y, lanes).vectorize(y, vector, kRoundUp);
+  strongest.update()
+      .split(y, y_outer, y_inner, vector, kRoundUp)
+      .split(key, key_outer, key_inner, keys, TailStrategy::GuardWithIf)
+      .reorder(y_inner, place, y_outer, key_inner, key_outer)
+      .vectorize(y_inner);
+  find(stage, "held").compute_root().vectorize(y, vector, kRoundUp);
+  const LoopLevel level(strongest, key_outer);
+  find(stage, "masked").compute_at(level).vectorize(y, vector, kRoundUp);
+  schedule_pairs(stage, plan, params, level, keys, machine);
 }
 
 void schedule_pack(Stage& stage, const Machine& machine) {
@@ -292,8 +366,10 @@ void apply_schedule(Program& program, const Plan& plan, const Schedule& schedule
   for (Stage& stage : program.stages) {
     if (stage.name == "attention") {
       schedule_attention(stage, plan, schedule.stage("attention"), machine);
-    } else if (stage.name == "weights") {
-      schedule_weights(stage, plan, schedule.stage("attention"), machine);
+    } else if (stage.name == "top_k") {
+      schedule_top(stage, plan, schedule.stage("attention"), machine);
+    } else if (stage.funcs.count("scores")) {
+      schedule_rows(stage, plan, schedule.stage("attention"), machine);
     } else if (stage.name.rfind("pack_", 0) == 0) {
       schedule_pack(stage, machine);
     } else {
@@ -301,8 +377,9 @@ void apply_schedule(Program& program, const Plan& plan, const Schedule& schedule
       const int64_t panel = params.get("panel_vectors") * machine.vector_floats;
       // Buffers in the workspace are padded to whole tiles; the caller's tensors are not.
       const bool to_workspace = stage.name != "project_out";
-      const bool exact = to_workspace || (plan.query_length.fixed() && plan.d_model % panel == 0 &&
-                                          plan.query_length.max % params.get("row_tile") == 0);
+      const bool exact =
+          to_workspace || (!plan.packed && plan.query_length.fixed() && plan.d_model % panel == 0 &&
+                           plan.query_length.max % params.get("row_tile") == 0);
       schedule_projection(stage, params, machine, exact);
     }
   }

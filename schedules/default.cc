@@ -130,6 +130,9 @@ StageSchedule projection_default(const std::string& stage, int64_t width, int64_
            {"task_rows", task_rows}}};
 }
 
+// Rows of queries that a projection sees as one sequence.
+Range projected_rows(const Plan& plan) { return plan.packed ? plan.rows() : plan.query_length; }
+
 }  // namespace
 
 Schedule default_schedule(const Plan& plan, const Machine& machine, int threads) {
@@ -137,15 +140,16 @@ Schedule default_schedule(const Plan& plan, const Machine& machine, int threads)
   Schedule schedule;
   for (const Projection& projection : plan.projections) {
     const bool of_keys = projection.parts.front().weight != "w_q" && !plan.self_length;
-    const Range& rows = of_keys ? plan.key_length : plan.query_length;
+    const Range rows = of_keys ? plan.key_length : projected_rows(plan);
     schedule.stages.push_back(projection_default(projection_stage_name(projection),
                                                  projection.parts.front().width, rows.max,
                                                  rows.fixed(), machine));
   }
   schedule.stages.push_back(attention_default(plan, machine));
-  if (plan.op == Op::kBlock) {
-    schedule.stages.push_back(projection_default("project_out", plan.d_model, plan.query_length.max,
-                                                 plan.query_length.fixed(), machine));
+  if (!plan.out_weight.empty()) {
+    const Range rows = projected_rows(plan);
+    schedule.stages.push_back(
+        projection_default("project_out", plan.d_model, rows.max, rows.fixed(), machine));
   }
   return schedule;
 }

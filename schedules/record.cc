@@ -233,6 +233,7 @@ std::string plan_key(const Plan& plan) {
   };
   // A block's activations have one layout.
   if (plan.op == Op::kAttention) add("layout", plan.layout == Layout::kBshd ? "bshd" : "bhsd");
+  if (plan.packed) key += " packed";
   add("B", range(plan.batch));
   add("Lq", range(plan.query_length));
   add("Lk", plan.self_length ? "Lq" : range(plan.key_length));
@@ -242,8 +243,13 @@ std::string plan_key(const Plan& plan) {
   add("D", std::to_string(a.d_head));
   add("Dv", std::to_string(a.d_value));
   add("scale", number(a.score_scale));
-  if (a.causal) key += " causal";
+  if (a.right == 0) key += " causal";
+  if (a.right && *a.right != 0) add("right", std::to_string(*a.right));
+  if (a.left) add("left", std::to_string(*a.left));
+  if (a.mask == MaskTensor::kBool) add("mask", "bool");
+  if (a.mask == MaskTensor::kAdditive) add("mask", "additive");
   if (a.key_lengths) key += " key_lengths";
+  if (a.key_starts) key += " key_starts";
   add("offset", a.query_offset == QueryOffset::kStart ? "start"
                 : a.query_offset == QueryOffset::kEnd ? "end"
                                                       : "input");
@@ -257,12 +263,10 @@ std::string plan_key(const Plan& plan) {
   if (plan.op == Op::kBlock) {
     add("out", plan.out_weight + (plan.out_bias.empty() ? "" : "+" + plan.out_bias));
   }
-  // lse and weights are computed when the attention says so; `outputs` orders the arguments.
-  if (a.want_lse) key += " lse";
-  if (a.want_weights) key += " weights";
   std::string outputs;
   for (const std::string& output : plan.outputs) outputs += (outputs.empty() ? "" : ",") + output;
   add("outputs", outputs);
+  if (plan.top_k > 0) add("top_k", std::to_string(plan.top_k));
   return key;
 }
 

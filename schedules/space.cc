@@ -11,7 +11,7 @@ std::vector<std::string> stage_names(const Plan& plan) {
   for (const Projection& projection : plan.projections)
     names.push_back(projection_stage_name(projection));
   names.push_back("attention");
-  if (plan.op == Op::kBlock) names.push_back("project_out");
+  if (!plan.out_weight.empty()) names.push_back("project_out");
   return names;
 }
 

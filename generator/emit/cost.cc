@@ -31,11 +31,16 @@ Lengths largest_lengths(const Plan& plan) {
 }
 
 int64_t visible_pairs(const Plan& plan, const Lengths& lengths) {
-  if (!plan.attention.causal) return lengths.query * lengths.key;
+  const Attention& a = plan.attention;
   const int64_t offset =
       plan.attention.query_offset == QueryOffset::kStart ? 0 : lengths.key - lengths.query;
-  // Query i sees i + offset + 1 keys, but no fewer than none and no more than all.
-  return sum_clamped(lengths.query + offset, lengths.key) - sum_clamped(offset, lengths.key);
+  // Over all queries i, how many of the keys lie before i + reach.
+  const auto keys_before = [&](int64_t reach) {
+    return sum_clamped(lengths.query - 1 + reach, lengths.key) -
+           sum_clamped(reach - 1, lengths.key);
+  };
+  const int64_t seen = a.right ? keys_before(offset + *a.right + 1) : lengths.query * lengths.key;
+  return seen - (a.left ? keys_before(offset - *a.left) : 0);
 }
 
 int64_t call_flops(const Plan& plan, const Lengths& lengths) {
@@ -72,9 +77,15 @@ int64_t call_bytes(const Plan& plan, const Lengths& lengths) {
     if (!plan.out_bias.empty()) floats += plan.d_model;
   }
   const int64_t rows = lengths.batch * a.heads * lengths.query;
-  if (a.want_weights) floats += rows * lengths.key;
-  if (a.want_lse) floats += rows;
-  return floats * kFloatBytes;
+  if (a.mask == MaskTensor::kAdditive) floats += rows * lengths.key;
+  int64_t bytes = a.mask == MaskTensor::kBool ? rows * lengths.key : 0;
+  for (const std::string& output : plan.outputs) {
+    if (output == "lse") floats += rows;
+    if (output == "mean_weights") floats += rows / a.heads * lengths.key;
+    if (output.starts_with("top_")) floats += rows * plan.top_k;
+    if (output == "weights" || output.starts_with("scores")) floats += rows * lengths.key;
+  }
+  return bytes + floats * kFloatBytes;
 }
 
 }  // namespace mha

@@ -10,27 +10,32 @@
 namespace mha {
 namespace {
 
-const Range& range_of(Symbol symbol, const Plan& plan) {
-  static const Range one;
+Range range_of(Symbol symbol, const Plan& plan) {
   switch (symbol) {
     case Symbol::kBatch:
       return plan.batch;
     case Symbol::kQuery:
       return plan.query_length;
     case Symbol::kKey:
-      return plan.keys();
+      return plan.self_length ? plan.query_length : plan.key_length;
+    case Symbol::kRows:
+      return {1, INT32_MAX};
+    case Symbol::kStarts:
+      return {plan.batch.min + 1, plan.batch.max + 1};
     default:
-      return one;
+      return {1, 1};
   }
 }
 
 std::string letter_of(Symbol symbol, const Plan& plan) {
   if (symbol == Symbol::kBatch) return "B";
+  if (symbol == Symbol::kStarts) return "B + 1";
+  if (symbol == Symbol::kRows) return "T";
   return symbol == Symbol::kQuery || plan.self_length ? "Lq" : "Lk";
 }
 
 std::string extent_text(const Extent& extent, const Plan& plan) {
-  const Range& range = range_of(extent.symbol, plan);
+  const Range range = range_of(extent.symbol, plan);
   if (range.fixed()) return std::to_string(extent.scale * range.min);
   const std::string letter = letter_of(extent.symbol, plan);
   return extent.scale == 1 ? letter : fmt::format("{}*{}", extent.scale, letter);
@@ -41,7 +46,9 @@ std::string range_text(const std::string& letter, const Range& range) {
   return fmt::format("{} in [{}, {}], given by each call", letter, range.min, range.max);
 }
 
-const char* dtype_text(Dtype dtype) { return dtype == Dtype::kI32 ? "int32" : "float"; }
+const char* dtype_text(Dtype dtype) {
+  return dtype == Dtype::kI32 ? "int32" : dtype == Dtype::kBool ? "bool" : "float";
+}
 
 // What the kernel computes, one fact a line.
 std::string facts(const Plan& plan) {
@@ -61,9 +68,23 @@ std::string facts(const Plan& plan) {
                    a.heads, a.kv_heads, a.d_head, a.d_value));
   line(range_text("batch B", plan.batch));
   line(range_text("queries Lq", plan.query_length));
-  line(plan.self_length ? "keys Lk = Lq" : range_text("keys Lk", plan.key_length));
-  if (a.causal) line("causal: key j is visible to query i when j <= i + offset");
+  line(plan.self_length ? "keys Lk = Lq" : range_text("keys Lk", plan.keys()));
+  if (plan.packed) {
+    line("packed: sequence b is rows sequence_starts[b] to sequence_starts[b + 1] of T in all, at");
+    line("  most Lq of them");
+  }
+  if (a.right == 0) line("causal: key j is visible to query i when j <= i + offset");
+  if (a.right && *a.right != 0)
+    line(fmt::format("window: key j is visible to query i when j <= i + offset + {}", *a.right));
+  if (a.left)
+    line(fmt::format("window: key j is visible to query i when j >= i + offset - {}", *a.left));
   if (a.key_lengths) line("key_lengths: key j of sequence b is there when j < key_lengths[b]");
+  if (a.key_starts) line("key_starts: key j of sequence b is there when j >= key_starts[b]");
+  if (a.mask == MaskTensor::kBool) line("mask: a byte that is not 0 attends");
+  if (a.mask == MaskTensor::kAdditive) line("mask: is added to the score; -inf hides");
+  if (a.mask != MaskTensor::kNone) {
+    line("  An axis of the mask is repeated by the stride 0, the innermost by MHA_REPEATED.");
+  }
   if (a.query_offset == QueryOffset::kEnd) line("offset = key_lengths[b] (or Lk) - Lq");
   if (a.query_offset == QueryOffset::kInput) line("offset = query_offset[b]");
   return text;

@@ -109,35 +109,44 @@ std::string grouped(int64_t value) {
 BlockCount count_blocks(const Plan& plan, int64_t query_block, int64_t key_block,
                         int64_t key_tile) {
   const Lengths lengths = largest_lengths(plan);
-  const bool causal = plan.attention.causal;
+  const Attention& a = plan.attention;
   const int64_t offset =
       plan.attention.query_offset == QueryOffset::kStart ? 0 : lengths.key - lengths.query;
-  const Range& keys = plan.keys();
+  const Range keys = plan.keys();
   const int64_t query_blocks = ceil_div(lengths.query, query_block);
   const int64_t key_blocks = ceil_div(lengths.key, key_block);
   // A last block that keys fill in part is masked, unless they are known to end with a tile.
   const bool ragged = lengths.key % key_block != 0 &&
                       (plan.attention.key_lengths || !keys.fixed() || keys.max % key_tile != 0);
-  // Key blocks that a row of query blocks sees: those of its first `seen` keys; whole: those of
-  // which each query of the block sees every key.
-  const auto blocks_of = [&](int64_t seen) {
-    return ceil_div(std::clamp<int64_t>(seen, 0, lengths.key), key_block);
+  // Key blocks that hold some of the keys [begin, end), and those that hold nothing else.
+  const auto touched = [&](int64_t begin, int64_t end) {
+    begin = std::max<int64_t>(begin, 0);
+    end = std::min(end, lengths.key);
+    return begin < end ? ceil_div(end, key_block) - begin / key_block : 0;
   };
-  const auto whole_blocks_of = [&](int64_t seen) {
-    return seen < lengths.key ? std::max<int64_t>(seen, 0) / key_block : key_blocks - ragged;
+  const auto whole = [&](int64_t begin, int64_t end) {
+    begin = std::max<int64_t>(begin, 0);
+    const int64_t last =
+        end < lengths.key ? std::max<int64_t>(end, 0) / key_block : key_blocks - ragged;
+    return std::max<int64_t>(last - ceil_div(begin, key_block), 0);
   };
   BlockCount count{query_block, key_block};
-  if (!causal) {
-    count.full = query_blocks * whole_blocks_of(lengths.key);
+  if (!a.left && !a.right) {
+    count.full = query_blocks * whole(0, lengths.key);
     count.partial = query_blocks * key_blocks - count.full;
-    return count;
   }
-  for (int64_t q = 0; q < lengths.query; q += query_block) {
-    const int64_t end = std::min(q + query_block, lengths.query);
-    const int64_t visible = blocks_of(end + offset), full = whole_blocks_of(q + 1 + offset);
+  for (int64_t q = 0; (a.left || a.right) && q < lengths.query; q += query_block) {
+    const int64_t last = std::min(q + query_block, lengths.query) - 1;
+    const auto begin = [&](int64_t i) { return a.left ? i + offset - *a.left : 0; };
+    const auto end = [&](int64_t i) { return a.right ? i + offset + *a.right + 1 : lengths.key; };
+    const int64_t visible = touched(begin(q), end(last)), full = whole(begin(last), end(q));
     count.hidden += key_blocks - visible;
     count.partial += visible - full;
     count.full += full;
+  }
+  if (a.key_starts || a.mask != MaskTensor::kNone) {
+    count.partial += count.full;
+    count.full = 0;
   }
   return count;
 }
@@ -179,7 +188,9 @@ ordered_json make_manifest(const ManifestInput& input) {
   for (const TensorInfo& tensor : input.program.tensors) {
     manifest["tensors"].push_back({{"name", tensor.name},
                                    {"role", tensor.output ? "output" : "input"},
-                                   {"dtype", tensor.dtype == Dtype::kI32 ? "i32" : "f32"},
+                                   {"dtype", tensor.dtype == Dtype::kI32    ? "i32"
+                                             : tensor.dtype == Dtype::kBool ? "bool"
+                                                                            : "f32"},
                                    {"shape", shape_text(tensor, plan)}});
   }
   manifest["stages"] = ordered_json::array();
@@ -247,11 +258,15 @@ std::string explain(const ManifestInput& input) {
   text += "\nmasks\n";
   const int64_t pairs = lengths.query * lengths.key;
   const int64_t visible = visible_pairs(plan, lengths);
-  if (plan.attention.causal) {
-    text +=
-        fmt::format("  causal: {} of {} pairs of a head are visible ({:.1f} %)\n", grouped(visible),
-                    grouped(pairs), pairs > 0 ? 100.0 * visible / pairs : 0.0);
+  const Attention& a = plan.attention;
+  const bool bands = a.left || a.right;
+  if (bands) {
+    text += fmt::format("  {}: {} of {} pairs of a head are visible ({:.1f} %)\n",
+                        a.right == 0 && !a.left ? "causal" : "window", grouped(visible),
+                        grouped(pairs), pairs > 0 ? 100.0 * visible / pairs : 0.0);
   }
+  if (a.key_starts) text += "  key_starts: keys before the start of a sequence are not read\n";
+  if (a.mask != MaskTensor::kNone) text += "  mask: a tensor, read for every pair of a block\n";
   if (plan.attention.key_lengths) {
     text += "  key_lengths: keys past the length of a sequence are not read\n";
   }
@@ -262,7 +277,7 @@ std::string explain(const ManifestInput& input) {
         blocks.query_block, blocks.key_block, grouped(blocks.hidden), grouped(blocks.partial),
         grouped(blocks.full));
   }
-  if (!plan.attention.causal && !plan.attention.key_lengths) {
+  if (!bands && !a.key_lengths && !a.key_starts && a.mask == MaskTensor::kNone) {
     text += blocks.partial > 0
                 ? "  every key is visible; the end of the keys cuts through a block\n"
                 : "  none: every key is visible\n";

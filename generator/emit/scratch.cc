@@ -130,6 +130,10 @@ Bounds length_bounds(Symbol symbol, const Plan& plan) {
       return {plan.query_length.min, plan.query_length.max};
     case Symbol::kKey:
       return {plan.key_length.min, plan.key_length.max};
+    case Symbol::kRows:
+      return {plan.rows().min, plan.rows().max};
+    case Symbol::kStarts:
+      return {plan.batch.min + 1, plan.batch.max + 1};
     default:
       return {1, 1};
   }
@@ -150,6 +154,10 @@ std::vector<Bounds> operand_extents(const Operand& operand, const Program& progr
   std::vector<Bounds> extents;
   if (operand.kind == Operand::kTensor) {
     for (int axis : operand.axes) {
+      if (axis == kNoAxis) {
+        extents.push_back({1, 1});
+        continue;
+      }
       extents.push_back(extent_bounds(program.tensors.at(operand.index).axes.at(axis), plan));
     }
   } else if (operand.kind == Operand::kBuffer) {
@@ -187,13 +195,18 @@ Bounds symbol_bounds(Symbol symbol, const Stage& stage, const Plan& plan) {
       return {0, (work + grid.tile - 1) / grid.tile - 1};
     }
     case Symbol::kSequenceKeys:
-      return {0, plan.key_length.max};
+    case Symbol::kSequenceFirstKey:
+      return {0, plan.keys().max};
+    case Symbol::kSequenceFirstRow:
+      return {0, plan.rows().max - 1};
+    case Symbol::kSequenceQueries:
+      return {1, plan.query_length.max};
     case Symbol::kSequenceOffset:
       switch (plan.attention.query_offset) {
         case QueryOffset::kStart:
           return {0, 0};
         case QueryOffset::kEnd:
-          return {-plan.query_length.max, plan.key_length.max};
+          return {-plan.query_length.max, plan.keys().max};
         case QueryOffset::kInput:
           return {-(int64_t{1} << 30), int64_t{1} << 30};  // MHA_CHECK_INT32_OFFSET
       }

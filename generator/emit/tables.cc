@@ -76,9 +76,10 @@ class Rows {
   std::map<size_t, llvm::Constant*> pointers_;
 };
 
-static_assert(int{MHA_SYMBOL_KEY} == int(Symbol::kKey) &&
+static_assert(int{MHA_SYMBOL_STARTS} == int(Symbol::kStarts) &&
               int{MHA_SYMBOL_TASK0} == int(Symbol::kTask0) &&
-              int{MHA_SYMBOL_SEQUENCE_OFFSET} == int(Symbol::kSequenceOffset));
+              int{MHA_SYMBOL_SEQUENCE_OFFSET} == int(Symbol::kSequenceOffset) &&
+              int{MHA_SYMBOL_SEQUENCE_QUERIES} == int(Symbol::kSequenceQueries));
 mha_extent extent_of(const Extent& extent) {
   return {extent.scale, static_cast<int32_t>(extent.symbol), extent.round};
 }
@@ -158,8 +159,10 @@ class Builder {
       rows[i].dtype = dtype_of(from[i].dtype);
       rows[i].rank = static_cast<uint32_t>(from[i].axes.size());
       rows[i].offset = static_cast<uint32_t>(sizeof(mha_call) + i * sizeof(mha_tensor));
-      static_assert(int{MHA_CHECK_KEY_LENGTHS} == int(ValueCheck::kKeyLengths) &&
-                    int{MHA_CHECK_INT32_OFFSET} == int(ValueCheck::kInt32Offset));
+      static_assert(int{MHA_CHECK_KEYS} == int(ValueCheck::kKeys) &&
+                    int{MHA_CHECK_INT32_OFFSET} == int(ValueCheck::kInt32Offset) &&
+                    int{MHA_CHECK_STARTS} == int(ValueCheck::kStarts));
+      rows[i].flags = from[i].may_repeat ? uint32_t{MHA_TENSOR_MAY_REPEAT} : 0;
       rows[i].check = static_cast<uint32_t>(from[i].check);
       for (size_t a = 0; a < from[i].axes.size(); ++a) rows[i].axes[a] = extent_of(from[i].axes[a]);
     }
@@ -242,7 +245,7 @@ class Builder {
       const size_t count = from.kind == Operand::kTensor   ? program.tensors.size()
                            : from.kind == Operand::kPack   ? program.packs.size()
                            : from.kind == Operand::kBuffer ? program.buffers.size()
-                                                           : MHA_SYMBOL_SEQUENCE_OFFSET + 1;
+                                                           : size_t{MHA_SYMBOL_COUNT};
       require(from.index >= 0 && static_cast<size_t>(from.index) < count,
               "stage '" + stage.name + "': an operand names what is not there");
       require(from.axes.size() <= sizeof rows[i].axes,
@@ -253,6 +256,8 @@ class Builder {
                     int{Operand::kScalar} == MHA_OPERAND_SCALAR);
       rows[i].kind = from.kind;
       rows[i].index = static_cast<uint32_t>(from.index);
+      rows[i].rank = static_cast<uint32_t>(from.axes.size());
+      static_assert(int{MHA_AXIS_NONE} == kNoAxis);
       for (size_t a = 0; a < from.axes.size(); ++a)
         rows[i].axes[a] = static_cast<uint8_t>(from.axes[a]);
     }
@@ -277,6 +282,7 @@ class Builder {
       rows[i].grid_rank = static_cast<uint32_t>(stage.grid.size());
       rows[i].reverse = stage.reverse;
       rows[i].batch_axis = stage.batch_axis;
+      rows[i].query_axis = stage.query_axis;
       for (size_t a = 0; a < stage.grid.size(); ++a) {
         rows[i].grid[a] = {stage.grid[a].scale, static_cast<int32_t>(stage.grid[a].symbol),
                            stage.grid[a].tile};
@@ -317,6 +323,8 @@ class Builder {
                   int{MHA_OFFSET_INPUT} == int(QueryOffset::kInput));
     kernel.offset_kind = static_cast<uint32_t>(plan.attention.query_offset);
     kernel.key_lengths_tensor = tensor_index("key_lengths");
+    kernel.key_starts_tensor = tensor_index("key_starts");
+    kernel.sequence_starts_tensor = tensor_index("sequence_starts");
     kernel.query_offset_tensor = tensor_index("query_offset");
     kernel.batch = {plan.batch.min, plan.batch.max};
     kernel.query_length = {plan.query_length.min, plan.query_length.max};

@@ -38,9 +38,9 @@ class Builder {
   mlir::OwningOpRef<mlir::ModuleOp> run() {
     mlir::OwningOpRef<mlir::ModuleOp> module = mlir::ModuleOp::create(place({"name"}));
     builder_.setInsertionPointToStart(module->getBody());
-    auto kernel =
-        builder_.create<KernelOp>(place({"name", "batch", "query_length", "key_length"}),
-                                  spec_.name, batch_, queries_, keys_, !spec_.key_length_given);
+    auto kernel = builder_.create<KernelOp>(place({"name", "batch", "query_length", "key_length"}),
+                                            spec_.name, batch_, queries_, keys_,
+                                            !spec_.key_length_given, spec_.packed);
     builder_.setInsertionPointToStart(&kernel.getBody().emplaceBlock());
     spec_.op == Op::kBlock ? block() : attention_alone();
     return module;
@@ -130,25 +130,50 @@ class Builder {
   }
 
   AttentionOp attention(Value q, Value k, Value v) {
-    auto indices = RankedTensorType::get({batch_.dim()}, builder_.getI32Type());
-    Value key_lengths, query_offset;
-    if (spec_.mask.key_lengths) key_lengths = input("key_lengths", indices, {"mask.key_lengths"});
+    const Mask& masks = spec_.mask;
+    mlir::Type f32 = builder_.getF32Type(), i32 = builder_.getI32Type();
+    const int64_t b = batch_.dim(), lq = queries_.dim(), lk = keys_.dim(), h = spec_.heads;
+    auto indices = RankedTensorType::get({b}, i32);
+    Value key_lengths, key_starts, query_offset, sequence_starts, mask;
+    if (masks.key_lengths) key_lengths = input("key_lengths", indices, {"mask.key_lengths"});
+    if (masks.key_starts) key_starts = input("key_starts", indices, {"mask.key_starts"});
     if (spec_.query_offset == QueryOffset::kInput) {
       query_offset = input("query_offset", indices, {"query_offset"});
     }
-    mlir::Type f32 = builder_.getF32Type(), lse, weights;
-    const int64_t b = batch_.dim(), lq = queries_.dim(), lk = keys_.dim();
-    if (spec_.wants("lse")) lse = RankedTensorType::get({b, spec_.heads, lq}, f32);
-    if (spec_.wants("weights")) weights = RankedTensorType::get({b, spec_.heads, lq, lk}, f32);
+    if (spec_.packed) {
+      const int64_t starts = batch_.fixed() ? b + 1 : b;
+      sequence_starts = input("sequence_starts", RankedTensorType::get({starts}, i32), {"packed"});
+    }
+    if (masks.tensor != MaskTensor::kNone) {
+      mlir::Type element = masks.tensor == MaskTensor::kBool ? builder_.getI1Type() : f32;
+      mask = input("mask", RankedTensorType::get({b, h, lq, lk}, element), {"mask.tensor"});
+    }
+    auto side = [&](int64_t Window::* member) {
+      const int64_t reach = masks.window ? (*masks.window).*member : -1;
+      return reach < 0 ? mlir::IntegerAttr() : builder_.getI64IntegerAttr(reach);
+    };
+    auto result = [&](bool wanted, std::initializer_list<int64_t> shape, mlir::Type element) {
+      return wanted ? mlir::Type(RankedTensorType::get(shape, element)) : mlir::Type();
+    };
+    const bool raw = spec_.wants("scores") || spec_.wants("scores_capped"), top = spec_.top_k > 0;
     const Offset offset = spec_.query_offset == QueryOffset::kStart ? Offset::kStart
                           : spec_.query_offset == QueryOffset::kEnd ? Offset::kEnd
                                                                     : Offset::kInput;
     return builder_.create<AttentionOp>(
-        place({"heads", "kv_heads", "d_model", "d_head", "d_value", "batch", "query_length",
-               "key_length", "scale", "mask.causal", "mask.key_lengths", "query_offset", "outputs",
-               "layout", "dtype"}),
-        heads_type(queries_, spec_.heads, spec_.d_value), lse, weights, q, k, v, key_lengths,
-        query_offset, llvm::APFloat(spec_.scale), spec_.mask.causal, offset, order());
+        place({"heads",       "kv_heads",         "d_model",         "d_head",      "d_value",
+               "batch",       "query_length",     "key_length",      "scale",       "mask.causal",
+               "mask.window", "mask.key_lengths", "mask.key_starts", "mask.tensor", "query_offset",
+               "packed",      "outputs",          "top_k",           "layout",      "dtype"}),
+        heads_type(queries_, spec_.heads, spec_.d_value),
+        result(spec_.wants("lse"), {b, h, lq}, f32),
+        result(spec_.wants("weights"), {b, h, lq, lk}, f32),
+        result(spec_.wants("mean_weights"), {b, lq, lk}, f32), result(raw, {b, h, lq, lk}, f32),
+        result(spec_.wants("scores_masked"), {b, h, lq, lk}, f32),
+        result(top, {b, h, lq, spec_.top_k}, f32), result(top, {b, h, lq, spec_.top_k}, i32), q, k,
+        v, key_lengths, key_starts, query_offset, sequence_starts, mask,
+        builder_.getF64FloatAttr(spec_.scale), masks.causal ? builder_.getUnitAttr() : nullptr,
+        side(&Window::left), side(&Window::right), OffsetAttr::get(builder_.getContext(), offset),
+        AxisOrderAttr::get(builder_.getContext(), order()));
   }
 
   // x -> Q, K, V -> attention -> concat -> W_O.
@@ -187,11 +212,10 @@ class Builder {
   void finish(Value output, AttentionOp op) {
     llvm::SmallVector<Value> values;
     llvm::SmallVector<StringRef> names;
-    for (const std::string& name : spec_.outputs) {
-      Value value = name == "output"    ? output
-                    : name == "lse"     ? op.getLse()
-                    : name == "weights" ? op.getWeights()
-                                        : Value();
+    std::vector<std::string> wanted = spec_.outputs;
+    if (spec_.top_k > 0) wanted.insert(wanted.end(), {"top_weights", "top_indices"});
+    for (const std::string& name : wanted) {
+      Value value = name == "output" ? output : other_result(op, name);
       if (!value)
         throw InternalError(fmt::format("spec {}: nothing makes the output {}", spec_.name, name));
       values.push_back(value);

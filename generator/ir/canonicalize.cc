@@ -34,6 +34,37 @@ struct DropCausal : OpRewritePattern<AttentionOp> {
   }
 };
 
+// With causal no query sees past itself, whatever lies to the right of it in the window.
+struct CausalNeedsNoRight : OpRewritePattern<AttentionOp> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(AttentionOp op, PatternRewriter& rewriter) const override {
+    if (!op.getCausal() || !op.getRight()) return failure();
+    rewriter.modifyOpInPlace(op, [&] { op.removeRightAttr(); });
+    return success();
+  }
+};
+
+// A side of the window that reaches past every key. With offset `input` nothing is known of it.
+struct DropWideWindow : OpRewritePattern<AttentionOp> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(AttentionOp op, PatternRewriter& rewriter) const override {
+    if (op.getOffset() == Offset::kInput) return failure();
+    auto kernel = op->getParentOfType<KernelOp>();
+    const int64_t queries = kernel.getQueries().getMax(), keys = kernel.getKeys().getMax();
+    const bool end = op.getOffset() == Offset::kEnd;
+    // The largest and the smallest i + offset.
+    const int64_t last = end ? keys - 1 : queries - 1, first = end ? -queries : 0;
+    const bool left = op.getLeft() && last - static_cast<int64_t>(*op.getLeft()) <= 0;
+    const bool right = op.getRight() && first + static_cast<int64_t>(*op.getRight()) >= keys - 1;
+    if (!left && !right) return failure();
+    rewriter.modifyOpInPlace(op, [&] {
+      if (left) op.removeLeftAttr();
+      if (right) op.removeRightAttr();
+    });
+    return success();
+  }
+};
+
 // Offset `end` is 0 where Lq = Lk, and nobody asks for it where no mask compares positions. Offset
 // `input` stays in any case: its tensor belongs to the kernel's interface.
 struct EndOffsetToStart : OpRewritePattern<AttentionOp> {
@@ -41,7 +72,7 @@ struct EndOffsetToStart : OpRewritePattern<AttentionOp> {
   LogicalResult matchAndRewrite(AttentionOp op, PatternRewriter& rewriter) const override {
     if (op.getOffset() != Offset::kEnd) return failure();
     const bool zero = op->getParentOfType<KernelOp>().equalLengths() && !op.getKeyLengths();
-    if (op.getCausal() && !zero) return failure();
+    if (op.comparesPlaces() && !zero) return failure();
     rewriter.modifyOpInPlace(op, [&] { op.setOffset(Offset::kStart); });
     return success();
   }
@@ -143,7 +174,8 @@ struct MergeProjections : OpRewritePattern<AttentionOp> {
 
 void AttentionOp::getCanonicalizationPatterns(mlir::RewritePatternSet& patterns,
                                               mlir::MLIRContext* context) {
-  patterns.add<DropCausal, EndOffsetToStart, FoldScale, MergeProjections>(context);
+  patterns.add<CausalNeedsNoRight, DropCausal, DropWideWindow, EndOffsetToStart, FoldScale,
+               MergeProjections>(context);
 }
 
 }  // namespace mha::ir

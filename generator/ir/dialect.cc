@@ -46,6 +46,18 @@ HeadAxes head_axes(mlir::Value value, AxisOrder order) {
           type.getDimSize(3)};
 }
 
+mlir::Value other_result(AttentionOp op, StringRef name) {
+  if (name == "lse") return op.getLse();
+  if (name == "weights") return op.getWeights();
+  if (name == "mean_weights") return op.getMeanWeights();
+  // Nothing caps a score yet.
+  if (name == "scores" || name == "scores_capped") return op.getScores();
+  if (name == "scores_masked") return op.getScoresMasked();
+  if (name == "top_weights") return op.getTopWeights();
+  if (name == "top_indices") return op.getTopIndices();
+  return {};
+}
+
 mlir::Value ProjectMergedOp::bias(unsigned p) {
   llvm::ArrayRef<bool> biased = getBiased();
   if (!biased[p]) return {};
@@ -79,8 +91,10 @@ void ProjectOutOp::getAsmResultNames(mlir::OpAsmSetValueNameFn set) { set(getY()
 
 void AttentionOp::getAsmResultNames(mlir::OpAsmSetValueNameFn set) {
   set(getOutput(), "output");
-  if (getLse()) set(getLse(), "lse");
-  if (getWeights()) set(getWeights(), "weights");
+  for (const char* name : {"lse", "weights", "mean_weights", "scores", "scores_masked",
+                           "top_weights", "top_indices"}) {
+    if (mlir::Value value = other_result(*this, name)) set(value, name);
+  }
 }
 
 }  // namespace mha::ir

@@ -32,6 +32,10 @@ namespace mha::ir {
 // first of `keys` that the list has is reported there; without such a key, at the operation itself.
 mlir::InFlightDiagnostic error_at(mlir::Operation* op, std::initializer_list<llvm::StringRef> keys);
 
+// The result of the attention that the spec calls `name`; null where there is none. "output" is not
+// among them: a block's is made from it.
+mlir::Value other_result(AttentionOp op, llvm::StringRef name);
+
 // The axes of a tensor with heads, whatever the order they lie in.
 struct HeadAxes {
   int64_t batch, length, heads, width;

@@ -73,7 +73,11 @@ def Mha_Activation : TensorRankOf<[Mha_Float], [3]>;  // [B, S, M]
 def Mha_Heads : TensorRankOf<[Mha_Float], [4]>;       // [B, S, H, D] or [B, H, S, D]
 def Mha_Matrix : TensorRankOf<[Mha_Float], [2]>;      // [rows, columns]
 def Mha_Vector : TensorRankOf<[Mha_Float], [1]>;      // [rows]
-def Mha_Indices : TensorRankOf<[I32], [1]>;           // [B]
+def Mha_Indices : TensorRankOf<[I32], [1]>;           // [B], or [B + 1]
+def Mha_Mask : TensorRankOf<[I1, F32], [4]>;          // [B, H, Lq, Lk]
+def Mha_Rows : TensorRankOf<[F32], [3]>;              // [B, H, Lq] or [B, Lq, Lk]
+def Mha_Pairs : TensorRankOf<[F32], [4]>;             // [B, H, Lq, Lk] or [B, H, Lq, top_k]
+def Mha_TopIndices : TensorRankOf<[I32], [4]>;        // [B, H, Lq, top_k]
 
 //--- the kernel and what it exchanges with its caller ---
 
@@ -82,12 +86,14 @@ def KernelOp : Mha_Op<"kernel", [HasParent<"::mlir::ModuleOp">, IsolatedFromAbov
   let summary = "One kernel family: its lengths and its computation";
   let description = [{
     `self` says that Lk is Lq in every call. Lengths are B in `batch`, Lq in `queries`, Lk in `keys`.
+    `packed` says that the sequences of a batch lie end to end, sequence b from row sequence_starts[b] on: types show
+    the batch as if it were padded, [B, Lq, ...], and Lq bounds the length of each sequence.
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, Mha_RangeAttr:$batch, Mha_RangeAttr:$queries,
-                       Mha_RangeAttr:$keys, UnitAttr:$self);
+                       Mha_RangeAttr:$keys, UnitAttr:$self, UnitAttr:$packed);
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = [{
-    $sym_name `batch` $batch `queries` $queries `keys` $keys (`self` $self^)? attr-dict-with-keyword $body
+    $sym_name `batch` $batch `queries` $queries `keys` $keys (`self` $self^)? (`packed` $packed^)? attr-dict-with-keyword $body
   }];
   let hasRegionVerifier = 1;
   let extraClassDeclaration = [{
@@ -183,29 +189,49 @@ def AttentionOp : Mha_KernelPart<"attention", [AttrSizedOperandSegments, AttrSiz
     Query head h reads key/value head h / (H / G). Key j is visible to query i of sequence b when all hold:
 
         j < key_lengths[b]         if key_lengths is given
+        j >= key_starts[b]         if key_starts is given
         j <= i + offset            if causal
+        j <= i + offset + right    if right is given
+        j >= i + offset - left     if left is given
+        mask[b, h, i, j]           if a mask of i1 is given
+        mask[b, h, i, j] > -inf    if a mask of f32 is given, which is added to the score
 
     with offset 0 (`start`), (key_lengths[b] or Lk) - Lq (`end`), or query_offset[b] (`input`).
     A row that sees no key has output 0, weights 0 and lse -inf.
 
     q [B, Lq, H, D], k [B, Lk, G, D], v [B, Lk, G, Dv] -> output [B, Lq, H, Dv]; with layout bhsd the second
-    and third axes change places. lse [B, H, Lq] is the natural logarithm of the sum of exp(score);
-    weights [B, H, Lq, Lk] the softmax. Both are f32.
+    and third axes change places. The other results are f32: lse [B, H, Lq], the natural logarithm of the sum of
+    exp(score); weights [B, H, Lq, Lk], the softmax; mean_weights [B, Lq, Lk], its mean over the heads; scores
+    [B, H, Lq, Lk], scale * Q K^T of every pair; scores_masked, the same with masks applied. top_weights and
+    top_indices (i32) [B, H, Lq, top_k] are the strongest keys of each row, 0 and -1 where it sees fewer.
   }];
   let arguments = (ins Mha_Heads:$q, Mha_Heads:$k, Mha_Heads:$v, Optional<Mha_Indices>:$key_lengths,
-                       Optional<Mha_Indices>:$query_offset, F64Attr:$scale, UnitAttr:$causal,
+                       Optional<Mha_Indices>:$key_starts, Optional<Mha_Indices>:$query_offset,
+                       Optional<Mha_Indices>:$sequence_starts, Optional<Mha_Mask>:$mask,
+                       F64Attr:$scale, UnitAttr:$causal, OptionalAttr<I64Attr>:$left, OptionalAttr<I64Attr>:$right,
                        DefaultValuedAttr<Mha_OffsetAttr, "::mha::ir::Offset::kStart">:$offset,
                        DefaultValuedAttr<Mha_AxisOrderAttr, "::mha::ir::AxisOrder::kBshd">:$layout);
-  let results = (outs Mha_Heads:$output, Optional<TensorRankOf<[F32], [3]>>:$lse,
-                      Optional<TensorRankOf<[F32], [4]>>:$weights);
+  let results = (outs Mha_Heads:$output, Optional<Mha_Rows>:$lse, Optional<Mha_Pairs>:$weights,
+                      Optional<Mha_Rows>:$mean_weights, Optional<Mha_Pairs>:$scores,
+                      Optional<Mha_Pairs>:$scores_masked, Optional<Mha_Pairs>:$top_weights,
+                      Optional<Mha_TopIndices>:$top_indices);
   let assemblyFormat = [{
     $q `,` $k `,` $v (`key_lengths` `(` $key_lengths^ `:` type($key_lengths) `)`)?
-    (`query_offset` `(` $query_offset^ `:` type($query_offset) `)`)? attr-dict
+    (`key_starts` `(` $key_starts^ `:` type($key_starts) `)`)?
+    (`query_offset` `(` $query_offset^ `:` type($query_offset) `)`)?
+    (`sequence_starts` `(` $sequence_starts^ `:` type($sequence_starts) `)`)?
+    (`mask` `(` $mask^ `:` type($mask) `)`)? attr-dict
     `:` type($q) `,` type($k) `,` type($v) `->` type($output)
-    (`lse` type($lse)^)? (`weights` type($weights)^)?
+    (`lse` type($lse)^)? (`weights` type($weights)^)? (`mean_weights` type($mean_weights)^)?
+    (`scores` type($scores)^)? (`scores_masked` type($scores_masked)^)?
+    (`top_weights` type($top_weights)^)? (`top_indices` type($top_indices)^)?
   }];
   let hasVerifier = 1;
   let hasCanonicalizer = 1;
+  let extraClassDeclaration = [{
+    /// Some mask compares the places of query and key.
+    bool comparesPlaces() { return getCausal() || getLeft() || getRight(); }
+  }];
 }
 
 #endif  // MHA_GENERATOR_IR_MHA_TD_

@@ -3,7 +3,9 @@
 #ifndef MHA_GENERATOR_IR_PLAN_H_
 #define MHA_GENERATOR_IR_PLAN_H_
 
+#include <algorithm>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -33,11 +35,11 @@ struct Attention {
   int64_t heads = 0, kv_heads = 0;
   int64_t d_head = 0, d_value = 0;
   double score_scale = 1;  // what is left after folding
-  bool causal = false;
-  bool key_lengths = false;
+  // Query i sees keys from i + offset - left to i + offset + right; causal is right = 0.
+  std::optional<int64_t> left, right;
+  bool key_lengths = false, key_starts = false;
+  MaskTensor mask = MaskTensor::kNone;
   QueryOffset query_offset = QueryOffset::kStart;
-  bool want_lse = false;
-  bool want_weights = false;
   bool operator==(const Attention&) const = default;
 };
 
@@ -47,14 +49,23 @@ struct Plan {
   Layout layout = Layout::kBshd;
   Range batch, query_length, key_length;
   bool self_length = false;  // Lk is Lq, also at run time
-  const Range& keys() const { return self_length ? query_length : key_length; }
+  bool packed = false;       // sequences lie end to end; query_length bounds that of each
+  // Of one sequence. Packed, each call has sequences of any length up to the largest.
+  Range queries() const { return packed ? Range{1, query_length.max} : query_length; }
+  Range keys() const { return self_length ? queries() : key_length; }
+  // Of the whole batch, laid end to end.
+  Range rows() const { return {1, batch.max * query_length.max}; }
   int64_t d_model = 0;  // block
   // block: in the order they are to run; empty for op attention
   std::vector<Projection> projections;
   Attention attention;
-  std::string out_weight;  // block: "w_o"
-  std::string out_bias;    // block: "b_o" or empty
-  std::vector<std::string> outputs;
+  std::string out_weight;            // block: "w_o"
+  std::string out_bias;              // block: "b_o" or empty
+  std::vector<std::string> outputs;  // top_weights and top_indices among them
+  int64_t top_k = 0;
+  bool wants(const std::string& output) const {
+    return std::find(outputs.begin(), outputs.end(), output) != outputs.end();
+  }
   bool operator==(const Plan&) const = default;
 };
 

@@ -32,8 +32,13 @@ std::string projection_text(const Projection& projection) {
 std::string attention_text(const Attention& a) {
   std::string text = fmt::format("  attention: H = {}, G = {}, D = {}, Dv = {}, scale {}", a.heads,
                                  a.kv_heads, a.d_head, a.d_value, a.score_scale);
-  if (a.causal) text += ", causal";
+  if (a.right == 0) text += ", causal";
+  if (a.left) text += fmt::format(", left {}", *a.left);
+  if (a.right && *a.right != 0) text += fmt::format(", right {}", *a.right);
+  if (a.mask == MaskTensor::kBool) text += ", mask of bool";
+  if (a.mask == MaskTensor::kAdditive) text += ", added mask";
   if (a.key_lengths) text += ", key_lengths";
+  if (a.key_starts) text += ", key_starts";
   if (a.query_offset == QueryOffset::kEnd) text += ", queries end with the keys";
   if (a.query_offset == QueryOffset::kInput) text += ", query_offset";
   return text + "\n";
@@ -49,12 +54,14 @@ std::string plan_text(const Plan& plan) {
                       range_text(plan.query_length),
                       plan.self_length ? "Lq" : range_text(plan.key_length));
   if (block) text += fmt::format(", M = {}", plan.d_model);
+  if (plan.packed) text += ", packed";
   text += "\n";
   for (const Projection& projection : plan.projections) text += projection_text(projection);
   text += attention_text(plan.attention);
   if (block)
     text += fmt::format("  project out: {}\n", map_text(plan.out_weight, plan.out_bias, 1));
-  return text + fmt::format("  returns {}\n", fmt::join(plan.outputs, ", "));
+  text += fmt::format("  returns {}", fmt::join(plan.outputs, ", "));
+  return text + (plan.top_k > 0 ? fmt::format(" of {} keys\n", plan.top_k) : "\n");
 }
 
 }  // namespace mha

@@ -22,22 +22,28 @@ class Reader {
     plan_.query_length = range(kernel_.getQueries());
     plan_.key_length = range(kernel_.getKeys());
     plan_.self_length = kernel_.getSelf();
+    plan_.packed = kernel_.getPacked();
 
     AttentionOp attention_op = only<AttentionOp>("attention");
     attention(attention_op);
     auto out = llvm::to_vector(kernel_.getBody().getOps<ProjectOutOp>());
-    plan_.op = out.empty() ? Op::kAttention : Op::kBlock;
-    if (out.empty()) {
+    const bool block = !attention_op.getQ().getDefiningOp<InputOp>();
+    plan_.op = block ? Op::kBlock : Op::kAttention;
+    if (block) {
+      projections();
+      operands_are_projected(attention_op);
+    } else {
       operands_are_inputs(attention_op);
-      returned(attention_op.getOutput(), attention_op);
+    }
+    if (out.empty()) {
+      // Of a block that does not return its output, the last projection is dead and gone.
+      returned(block ? Value() : attention_op.getOutput(), attention_op);
     } else {
       ProjectOutOp project = only<ProjectOutOp>("project_out");
       if (project.getHeads() != attention_op.getOutput())
         refuse("project_out must read the attention's output");
       plan_.out_weight = weight_name(project.getWeight());
       if (project.getBias()) plan_.out_bias = weight_name(project.getBias());
-      projections();
-      operands_are_projected(attention_op);
       returned(project.getY(), attention_op);
     }
     return plan_;
@@ -78,17 +84,31 @@ class Reader {
     attention.d_head = q.width;
     attention.d_value = v.width;
     attention.score_scale = op.getScale().convertToDouble();
-    attention.causal = op.getCausal();
+    if (op.getLeft()) attention.left = static_cast<int64_t>(*op.getLeft());
+    if (op.getRight()) attention.right = static_cast<int64_t>(*op.getRight());
+    if (op.getCausal()) attention.right = 0;
     attention.key_lengths = static_cast<bool>(op.getKeyLengths());
+    attention.key_starts = static_cast<bool>(op.getKeyStarts());
+    if (op.getMask()) {
+      const bool additive =
+          llvm::cast<mlir::RankedTensorType>(op.getMask().getType()).getElementType().isF32();
+      attention.mask = additive ? MaskTensor::kAdditive : MaskTensor::kBool;
+    }
+    if (op.getTopWeights()) {
+      plan_.top_k = llvm::cast<mlir::RankedTensorType>(op.getTopWeights().getType()).getDimSize(3);
+    }
     attention.query_offset = op.getOffset() == Offset::kStart ? QueryOffset::kStart
                              : op.getOffset() == Offset::kEnd ? QueryOffset::kEnd
                                                               : QueryOffset::kInput;
     plan_.layout = op.getLayout() == AxisOrder::kBshd ? Layout::kBshd : Layout::kBhsd;
-    if (op.getKeyLengths() && input_name(op.getKeyLengths()) != "key_lengths") {
-      refuse("the key lengths must be the input \"key_lengths\"");
-    }
-    if (op.getQueryOffset() && input_name(op.getQueryOffset()) != "query_offset") {
-      refuse("the offsets must be the input \"query_offset\"");
+    const std::pair<Value, const char*> inputs[] = {{op.getKeyLengths(), "key_lengths"},
+                                                    {op.getKeyStarts(), "key_starts"},
+                                                    {op.getQueryOffset(), "query_offset"},
+                                                    {op.getSequenceStarts(), "sequence_starts"},
+                                                    {op.getMask(), "mask"}};
+    for (const auto& [value, name] : inputs) {
+      if (value && input_name(value) != name)
+        refuse(fmt::format("its operand {0} must be the input \"{0}\"", name));
     }
   }
 
@@ -153,14 +173,9 @@ class Reader {
     for (auto [value, name] :
          llvm::zip(results.getValues(), results.getNames().getAsRange<mlir::StringAttr>())) {
       const std::string text = name.getValue().str();
-      const Value want = text == "output"    ? output
-                         : text == "lse"     ? op.getLse()
-                         : text == "weights" ? op.getWeights()
-                                             : Value();
+      const Value want = text == "output" ? output : other_result(op, text);
       if (!want || value != want) refuse(fmt::format("it returns something else as \"{}\"", text));
       plan_.outputs.push_back(text);
-      plan_.attention.want_lse |= text == "lse";
-      plan_.attention.want_weights |= text == "weights";
     }
   }
 

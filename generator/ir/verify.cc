@@ -216,7 +216,8 @@ class AttentionVerifier {
         output_(head_axes(op.getOutput(), op.getLayout())) {}
 
   LogicalResult run() {
-    if (failed(heads()) || failed(lengths()) || failed(offset()) || failed(results()))
+    if (failed(heads()) || failed(lengths()) || failed(offset()) || failed(masks()) ||
+        failed(packed()) || failed(results()))
       return failure();
     return sizes();
   }
@@ -282,6 +283,10 @@ class AttentionVerifier {
                                            type_of(op_.getKeyLengths()).getDimSize(0), b))) {
       return failure();
     }
+    if (op_.getKeyStarts() && failed(axis("key_starts", "B", "mask.key_starts",
+                                          type_of(op_.getKeyStarts()).getDimSize(0), b))) {
+      return failure();
+    }
     if (op_.getQueryOffset()) {
       return axis("query_offset", "B", "query_offset", type_of(op_.getQueryOffset()).getDimSize(0),
                   b);
@@ -297,17 +302,63 @@ class AttentionVerifier {
                             : "a query_offset tensor needs the offset `input`");
   }
 
-  LogicalResult shape(Value value, StringRef name, llvm::ArrayRef<int64_t> want) {
+  LogicalResult masks() {
+    const std::pair<std::optional<uint64_t>, const char*> sides[] = {{op_.getLeft(), "left"},
+                                                                     {op_.getRight(), "right"}};
+    for (const auto& [reach, name] : sides) {
+      if (reach && static_cast<int64_t>(*reach) < 0) {
+        return error_at(op_, {"mask.window"})
+               << "the window's " << name << " is " << static_cast<int64_t>(*reach)
+               << "; leave it out for an unlimited one";
+      }
+    }
+    return shape(op_.getMask(), "mask", {q_.batch, q_.heads, q_.length, k_.length}, "mask.tensor");
+  }
+
+  LogicalResult packed() {
+    if (kernel_.getPacked() != static_cast<bool>(op_.getSequenceStarts())) {
+      return error_at(op_, {"packed"})
+             << (kernel_.getPacked() ? "the kernel is packed but no tensor gives sequence_starts"
+                                     : "only a packed kernel has sequence_starts");
+    }
+    if (!kernel_.getPacked()) return success();
+    if (!kernel_.getSelf() || op_.getLayout() != AxisOrder::kBshd) {
+      return error_at(op_, {"packed"}) << "packed sequences need Lk = Lq and the layout bshd";
+    }
+    const RangeAttr b = kernel_.getBatch();
+    return axis("sequence_starts", "B + 1", "packed",
+                type_of(op_.getSequenceStarts()).getDimSize(0),
+                RangeAttr::get(op_.getContext(), b.getMin() + 1, b.getMax() + 1));
+  }
+
+  LogicalResult shape(Value value, StringRef name, llvm::ArrayRef<int64_t> want,
+                      StringRef key = "outputs") {
     if (!value || type_of(value).getShape() == want) return success();
     std::string text;
     for (int64_t dim : want) text += (text.empty() ? "" : ", ") + dim_text(dim);
-    return error_at(op_, {"outputs"})
-           << name << " must be [" << text << "], not " << value.getType();
+    return error_at(op_, {key}) << name << " must be [" << text << "], not " << value.getType();
   }
 
   LogicalResult results() {
-    if (failed(shape(op_.getLse(), "lse", {q_.batch, q_.heads, q_.length}))) return failure();
-    return shape(op_.getWeights(), "weights", {q_.batch, q_.heads, q_.length, k_.length});
+    for (StringRef name : {"weights", "scores", "scores_masked"}) {
+      if (failed(shape(other_result(op_, name), name, {q_.batch, q_.heads, q_.length, k_.length})))
+        return failure();
+    }
+    if (failed(shape(op_.getLse(), "lse", {q_.batch, q_.heads, q_.length})) ||
+        failed(shape(op_.getMeanWeights(), "mean_weights", {q_.batch, q_.length, k_.length})))
+      return failure();
+    if (!op_.getTopWeights() && !op_.getTopIndices()) return success();
+    if (!op_.getTopWeights() || !op_.getTopIndices())
+      return error_at(op_, {"top_k"}) << "top_weights and top_indices come together";
+    const int64_t top = type_of(op_.getTopWeights()).getDimSize(3);
+    if (top < 1 || top > kernel_.getKeys().getMax()) {
+      return error_at(op_, {"top_k"}) << "top_k is " << dim_text(top) << " of at most "
+                                      << kernel_.getKeys().getMax() << " keys";
+    }
+    if (failed(shape(op_.getTopWeights(), "top_weights", {q_.batch, q_.heads, q_.length, top},
+                     "top_k")))
+      return failure();
+    return shape(op_.getTopIndices(), "top_indices", {q_.batch, q_.heads, q_.length, top}, "top_k");
   }
 
   LogicalResult size(StringRef name, StringRef key, StringRef letters,
@@ -328,8 +379,16 @@ class AttentionVerifier {
         failed(size("output", "query_length", "[B, Lq, H, Dv]", {b, lq, q_.heads, v_.width}))) {
       return failure();
     }
-    if (!op_.getWeights()) return success();
-    return size("weights", "outputs", "[B, H, Lq, Lk]", {b, q_.heads, lq, lk});
+    for (StringRef name : {"weights", "scores", "scores_masked"}) {
+      if (other_result(op_, name) &&
+          failed(size(name, "outputs", "[B, H, Lq, Lk]", {b, q_.heads, lq, lk})))
+        return failure();
+    }
+    if (op_.getMeanWeights() && failed(size("mean_weights", "outputs", "[B, Lq, Lk]", {b, lq, lk})))
+      return failure();
+    if (!op_.getTopWeights()) return success();
+    return size("top_weights", "top_k", "[B, H, Lq, top_k]",
+                {b, q_.heads, lq, type_of(op_.getTopWeights()).getDimSize(3)});
   }
 
   AttentionOp op_;

@@ -33,12 +33,16 @@ Expr StageScalars::get(Symbol symbol) {
   static const std::map<Symbol, std::string> names = {{Symbol::kBatch, "batch"},
                                                       {Symbol::kQuery, "query_length"},
                                                       {Symbol::kKey, "key_length"},
+                                                      {Symbol::kRows, "rows"},
                                                       {Symbol::kTask0, "task0"},
                                                       {Symbol::kTask1, "task1"},
                                                       {Symbol::kTask2, "task2"},
                                                       {Symbol::kTask3, "task3"},
                                                       {Symbol::kSequenceKeys, "sequence_keys"},
-                                                      {Symbol::kSequenceOffset, "sequence_offset"}};
+                                                      {Symbol::kSequenceOffset, "sequence_offset"},
+                                                      {Symbol::kSequenceFirstKey, "first_key"},
+                                                      {Symbol::kSequenceFirstRow, "first_row"},
+                                                      {Symbol::kSequenceQueries, "queries"}};
   Halide::Param<int> param(prefix_ + "_" + names.at(symbol));
   params_.emplace_back(symbol, param);
   return param;

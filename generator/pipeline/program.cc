@@ -27,22 +27,32 @@ class Builder {
   Program build() {
     key_symbol_ = plan_.self_length ? Symbol::kQuery : Symbol::kKey;
     if (plan_.op == Op::kBlock) {
-      add_tensor({"x", false, Dtype::kF32, {batch(), queries(), fixed(plan_.d_model)}});
+      inputs_["x"] = add_rows_tensor("x", false, queries(), {fixed(plan_.d_model)});
+      for (const Projection& projection : plan_.projections) {
+        if (projection.input == "memory" && !inputs_.count("memory"))
+          inputs_["memory"] = add_rows_tensor("memory", false, keys(), {fixed(plan_.d_model)});
+      }
       for (const Projection& projection : plan_.projections) add_projection(projection);
     } else {
       add_attention_tensors();
     }
     add_sequence_tensors();
+    add_outputs();
     add_attention();
-    if (plan_.op == Op::kBlock) add_output_projection();
+    if (plan_.wants("output") && plan_.op == Op::kBlock) add_output_projection();
     return std::move(program_);
   }
 
  private:
   static Extent fixed(int64_t n) { return {n, Symbol::kOne, 1}; }
-  static Extent batch() { return {1, Symbol::kBatch, 1}; }
-  static Extent queries(int round = 1) { return {1, Symbol::kQuery, round}; }
-  Extent keys(int round = 1) const { return {1, key_symbol_, round}; }
+  // Rows of all sequences where they are packed: the batch has one element then.
+  Extent batch() const { return {1, plan_.packed ? Symbol::kOne : Symbol::kBatch, 1}; }
+  Extent queries(int round = 1) const {
+    return {1, plan_.packed ? Symbol::kRows : Symbol::kQuery, round};
+  }
+  Extent keys(int round = 1) const { return plan_.packed ? queries(round) : all_keys(round); }
+  // Lk of the call; of a packed batch that of its longest sequence.
+  Extent all_keys(int round = 1) const { return {1, key_symbol_, round}; }
   int64_t padded(int64_t width) const { return padded_width(width, blocking_.lanes); }
 
   Operand add_tensor(TensorInfo tensor, std::vector<int> axes = {}) {
@@ -58,13 +68,31 @@ class Builder {
     return {Operand::kBuffer, static_cast<int>(program_.buffers.size()) - 1, {}};
   }
 
+  // A tensor of the caller with the axes [B, rows, inner...], or [rows, inner...] where sequences
+  // are packed. The stage sees the order that `dimensions` says, by those four or fewer axes.
+  Operand add_rows_tensor(const std::string& name, bool output, Extent rows,
+                          std::vector<Extent> inner, std::vector<int> dimensions = {2, 1, 0},
+                          Dtype dtype = Dtype::kF32) {
+    TensorInfo tensor{name, output, dtype, {batch(), rows}};
+    tensor.axes.insert(tensor.axes.end(), inner.begin(), inner.end());
+    return add_sequence_tensor(std::move(tensor), std::move(dimensions));
+  }
+  // `tensor` has the batch as its first axis, which packed tensors lack.
+  Operand add_sequence_tensor(TensorInfo tensor, std::vector<int> dimensions) {
+    if (plan_.packed) {
+      tensor.axes.erase(tensor.axes.begin());
+      for (int& axis : dimensions) axis = axis == 0 ? kNoAxis : axis - 1;
+    }
+    return add_tensor(std::move(tensor), std::move(dimensions));
+  }
+
   // A tensor of heads as the caller has it; the stage sees (d, t, h, b) whatever the layout.
   Operand add_heads_tensor(const std::string& name, bool output, int64_t heads, int64_t width,
                            Extent rows) {
-    TensorInfo tensor{name, output, Dtype::kF32, {batch(), rows, fixed(heads), fixed(width)}};
-    if (plan_.layout == Layout::kBshd) return add_tensor(std::move(tensor), {3, 1, 2, 0});
-    std::swap(tensor.axes[1], tensor.axes[2]);
-    return add_tensor(std::move(tensor), {3, 2, 1, 0});
+    if (plan_.layout == Layout::kBshd)
+      return add_rows_tensor(name, output, rows, {fixed(heads), fixed(width)}, {3, 1, 2, 0});
+    return add_tensor({name, output, Dtype::kF32, {batch(), fixed(heads), rows, fixed(width)}},
+                      {3, 2, 1, 0});
   }
 
   void add_attention_tensors() {
@@ -84,7 +112,7 @@ class Builder {
     Operand buffer = add_buffer(name, {fixed(wide), keys(blocking_.attention.key_tile),
                                        fixed(plan_.attention.kv_heads), batch()});
     program_.stages.push_back(build_pack(name, plan_, source, buffer, width, wide));
-    return {buffer_input(name + "_packed", wide), buffer, 0, true};
+    return {buffer_input(name + "_packed", wide), buffer, 0, !plan_.packed};
   }
 
   // Rows of a buffer of ours are dense.
@@ -135,11 +163,10 @@ class Builder {
 
     ProjectionInputs in;
     in.input = ImageParam(Float(32), 3, projection.input);
-    in.operand = {Operand::kTensor, tensor_index(projection.input), {2, 1, 0}};
+    in.operand = inputs_.at(projection.input);
     in.columns = plan_.d_model;
     add_packs(in, std::move(matrix), std::move(bias));
-    in.rows = of_keys && !plan_.self_length ? plan_.key_length : plan_.query_length;
-    in.rows_symbol = of_keys ? key_symbol_ : Symbol::kQuery;
+    set_rows(in, of_keys && !plan_.self_length);
     in.output = buffer;
     in.output_heads = heads;
     in.output_width = wide;
@@ -148,7 +175,8 @@ class Builder {
     ImageParam input = buffer_input(name + "_heads", wide);
     int64_t first = 0;
     for (const ProjectionPart& part : projection.parts) {
-      HeadSource source{input, buffer, first, true};
+      // Behind the last row of a packed sequence stands the next one, or nothing.
+      HeadSource source{input, buffer, first, !plan_.packed};
       (part.weight == "w_q" ? q_ : part.weight == "w_k" ? k_ : v_) = source;
       first += part.heads;
     }
@@ -162,61 +190,110 @@ class Builder {
     in.bias_pack = static_cast<int>(program_.packs.size()) - 1;
   }
 
-  int tensor_index(const std::string& name) const {
-    for (size_t i = 0; i < program_.tensors.size(); i++) {
-      if (program_.tensors[i].name == name) return static_cast<int>(i);
-    }
-    throw InternalError("no tensor " + name + " in the program");
+  // The rows that a projection reads: of each sequence, or of all as one.
+  void set_rows(ProjectionInputs& in, bool of_keys) const {
+    in.rows = of_keys ? plan_.key_length : plan_.packed ? plan_.rows() : plan_.query_length;
+    in.rows_symbol = of_keys ? Symbol::kKey : plan_.packed ? Symbol::kRows : Symbol::kQuery;
+    in.batch_symbol = plan_.packed ? Symbol::kOne : Symbol::kBatch;
   }
 
   // Read by the runtime, which hands each task its own sequence's numbers.
   void add_sequence_tensors() {
-    if (plan_.attention.key_lengths) {
-      add_tensor({"key_lengths", false, Dtype::kI32, {batch()}, ValueCheck::kKeyLengths});
+    const Attention& a = plan_.attention;
+    if (a.mask != MaskTensor::kNone) {
+      const bool additive = a.mask == MaskTensor::kAdditive;
+      TensorInfo tensor{
+          "mask",
+          false,
+          additive ? Dtype::kF32 : Dtype::kBool,
+          {{1, Symbol::kBatch, 1}, fixed(a.heads), {1, Symbol::kQuery, 1}, all_keys()}};
+      tensor.may_repeat = true;
+      // Any byte but 0 is true, so that it is read as a number.
+      mask_ = {ImageParam(additive ? Float(32) : Halide::UInt(8), 4, "mask"),
+               add_tensor(std::move(tensor))};
+      mask_.input.dim(0).set_stride(Halide::Expr());
     }
-    if (plan_.attention.query_offset == QueryOffset::kInput) {
-      add_tensor({"query_offset", false, Dtype::kI32, {batch()}, ValueCheck::kInt32Offset});
+    const auto add = [&](const char* name, bool given, Symbol extent, ValueCheck check) {
+      if (given) add_tensor({name, false, Dtype::kI32, {{1, extent, 1}}, check});
+    };
+    add("key_lengths", a.key_lengths, Symbol::kBatch, ValueCheck::kKeys);
+    add("key_starts", a.key_starts, Symbol::kBatch, ValueCheck::kKeys);
+    add("query_offset", a.query_offset == QueryOffset::kInput, Symbol::kBatch,
+        ValueCheck::kInt32Offset);
+    add("sequence_starts", plan_.packed, Symbol::kStarts, ValueCheck::kStarts);
+  }
+
+  // The tensors that a call fills, in the order of the plan.
+  void add_outputs() {
+    const Attention& a = plan_.attention;
+    const Extent heads = fixed(a.heads);
+    for (const std::string& name : plan_.outputs) {
+      const bool top = name.starts_with("top_");
+      if (name == "output" && plan_.op == Op::kAttention) {
+        outputs_[name] = add_heads_tensor(name, true, a.heads, a.d_value, queries());
+      } else if (name == "output") {
+        outputs_[name] = add_rows_tensor(name, true, queries(), {fixed(plan_.d_model)});
+      } else if (name == "mean_weights") {
+        outputs_[name] = add_rows_tensor(name, true, queries(), {all_keys()});
+      } else {
+        TensorInfo tensor{name, true, Dtype::kF32, {batch(), heads, queries()}};
+        if (name == "top_indices") tensor.dtype = Dtype::kI32;
+        if (name != "lse") tensor.axes.push_back(top ? fixed(plan_.top_k) : all_keys());
+        outputs_[name] =
+            add_sequence_tensor(std::move(tensor), name == "lse" ? std::vector<int>{2, 1, 0}
+                                                                 : std::vector<int>{3, 2, 1, 0});
+      }
     }
   }
 
   void add_attention() {
     const Attention& a = plan_.attention;
+    const bool rows_wanted =
+        plan_.wants("weights") || plan_.wants("mean_weights") || plan_.top_k > 0;
+    PairInputs pairs{q_, k_, mask_, {}, {}, {}};
+    pairs.row_max.index = pairs.row_scale.index = -1;
+    if (rows_wanted) {
+      pairs.row_max = add_buffer("row_max", {queries(), fixed(a.heads), batch()});
+      pairs.row_scale = add_buffer("row_scale", {queries(), fixed(a.heads), batch()});
+    }
+    if (rows_wanted || plan_.wants("output") || plan_.wants("lse")) add_attention_stage(pairs);
+    for (const std::string& name : plan_.outputs) {
+      if (name == "output" || name == "lse" || name == "top_indices") continue;
+      pairs.output = outputs_.at(name);
+      if (name == "mean_weights") {
+        program_.stages.push_back(build_mean_weights(plan_, blocking_, pairs));
+      } else if (name == "top_weights") {
+        program_.stages.push_back(build_top(plan_, blocking_, pairs, outputs_.at("top_indices")));
+      } else {
+        program_.stages.push_back(build_pairs(name, plan_, blocking_, pairs));
+      }
+    }
+  }
+
+  void add_attention_stage(const PairInputs& pairs) {
+    const Attention& a = plan_.attention;
     AttentionInputs in;
     in.q = q_;
     in.k = k_;
     in.v = v_;
-    in.lse.index = in.row_max.index = in.row_scale.index = -1;
-    if (plan_.op == Op::kBlock) {
+    in.mask = mask_;
+    in.row_max = pairs.row_max;
+    in.row_scale = pairs.row_scale;
+    in.lse.index = -1;
+    if (plan_.wants("lse")) in.lse = outputs_.at("lse");
+    const auto projection = blocking_.projections.find("project_out");
+    if (plan_.op == Op::kAttention && plan_.wants("output")) {
+      in.output_width = a.d_value;
+      in.output = outputs_.at("output");
+    } else {
       // Dense rows per head, padded to the row tile of the projection that reads them.
-      const int round = blocking_.projections.at("project_out").row_tile;
+      const int round = projection == blocking_.projections.end() ? 1 : projection->second.row_tile;
       in.output_width = padded(a.d_value);
       concat_ =
           add_buffer("concat", {fixed(in.output_width), queries(round), fixed(a.heads), batch()});
       in.output = concat_;
-    } else {
-      in.output_width = a.d_value;
-      in.output = add_heads_tensor("output", true, a.heads, a.d_value, queries());
     }
-    Operand output_tensor;
-    if (plan_.op == Op::kBlock) output_tensor = add_tensor(block_output());
-    Operand weights;
-    if (a.want_weights) {
-      weights =
-          add_tensor({"weights", true, Dtype::kF32, {batch(), fixed(a.heads), queries(), keys()}});
-      in.row_max = add_buffer("row_max", {queries(), fixed(a.heads), batch()});
-      in.row_scale = add_buffer("row_scale", {queries(), fixed(a.heads), batch()});
-    }
-    if (a.want_lse)
-      in.lse = add_tensor({"lse", true, Dtype::kF32, {batch(), fixed(a.heads), queries()}});
-    block_output_ = output_tensor;
     program_.stages.push_back(build_attention(plan_, blocking_, in));
-    if (!a.want_weights) return;
-    WeightsInputs w{q_, k_, in.row_max, in.row_scale, weights};
-    program_.stages.push_back(build_weights(plan_, blocking_, w));
-  }
-
-  TensorInfo block_output() const {
-    return {"output", true, Dtype::kF32, {batch(), queries(), fixed(plan_.d_model)}};
   }
 
   void add_output_projection() {
@@ -249,9 +326,8 @@ class Builder {
     in.width = wide;
     in.columns = matrix.columns;
     add_packs(in, std::move(matrix), std::move(bias));
-    in.rows = plan_.query_length;
-    in.rows_symbol = Symbol::kQuery;
-    in.output = block_output_;
+    set_rows(in, false);
+    in.output = outputs_.at("output");
     in.output_width = plan_.d_model;
     program_.stages.push_back(build_projection("project_out", blocking_, in));
   }
@@ -261,7 +337,9 @@ class Builder {
   Program program_;
   Symbol key_symbol_ = Symbol::kKey;
   HeadSource q_, k_, v_;
-  Operand concat_, block_output_;
+  MaskSource mask_;
+  Operand concat_;
+  std::map<std::string, Operand> inputs_, outputs_;
 };
 
 }  // namespace

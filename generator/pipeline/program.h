@@ -21,19 +21,24 @@ enum class Symbol {
   kBatch = 1,
   kQuery = 2,
   kKey = 3,
+  kRows = 4,
+  kStarts = 5,
   kTask0 = 8,
   kTask1 = 9,
   kTask2 = 10,
-  kTask3 = 11,  // scalars only, as are the next two
+  kTask3 = 11,  // scalars only, as are all that follow
   kSequenceKeys = 12,
-  kSequenceOffset = 13
+  kSequenceOffset = 13,
+  kSequenceFirstKey = 14,
+  kSequenceFirstRow = 15,
+  kSequenceQueries = 16
 };
 struct Extent {
   int64_t scale = 1;
   Symbol symbol = Symbol::kOne;
   int round = 1;
 };
-enum class ValueCheck { kNone, kKeyLengths, kInt32Offset };
+enum class ValueCheck { kNone, kKeys, kInt32Offset, kStarts };
 
 struct TensorInfo {
   std::string name;
@@ -41,6 +46,7 @@ struct TensorInfo {
   Dtype dtype = Dtype::kF32;
   std::vector<Extent> axes;  // outermost first
   ValueCheck check = ValueCheck::kNone;
+  bool may_repeat = false;  // the innermost axis may be one element that stands for all
 };
 struct WeightInfo {
   std::string name;
@@ -63,6 +69,7 @@ struct BufferInfo {
   Dtype dtype = Dtype::kF32;
   std::vector<Extent> extents;  // innermost first
 };
+constexpr int kNoAxis = 255;  // a dimension of one element that the tensor lacks
 struct Operand {
   enum Kind { kTensor, kPack, kBuffer, kScalar } kind = kTensor;
   int index = 0;          // into the lists below; for scalars the Symbol
@@ -86,8 +93,11 @@ struct Stage {
   std::vector<GridAxis> grid;               // at most 4; axis 0 runs fastest
   bool reverse = false;                     // hand out axis 0 from its end
   int batch_axis = -1;
+  int query_axis = -1;  // of blocks of a sequence's queries; those it does not have are left out
   std::map<std::string, Halide::Func> funcs;  // by the names that schedules use
   std::map<std::string, Halide::RDom> domains;
+  // Where there is a mask: whether its keys lie next to each other, which vector loads need.
+  Halide::Expr dense_mask;
 };
 
 struct Program {

@@ -73,8 +73,7 @@ Stage build_projection(const std::string& name, const Blocking& blocking,
   const int64_t panels = in.output_heads > 0 ? in.output_heads * in.output_width / panel
                                              : (in.output_width + panel - 1) / panel;
   stage.grid = {
-      {panels, Symbol::kOne, 1}, {1, in.rows_symbol, block.task_rows}, {1, Symbol::kBatch, 1}};
-  stage.batch_axis = 2;
+      {panels, Symbol::kOne, 1}, {1, in.rows_symbol, block.task_rows}, {1, in.batch_symbol, 1}};
   stage.funcs = {{"product", product}, {"tile", tile}, {"output", output}};
   stage.domains = {{"rk", rk}};
   // Panels are dense: their strides are constants.

@@ -23,23 +23,42 @@ struct HeadSource {
   bool padded_rows = false;  // rows may be read up to the next multiple of the key tile
 };
 
+// A mask as the caller has it, (key, query, head, sequence), any of them repeated by stride 0.
+struct MaskSource {
+  Halide::ImageParam input;
+  Operand operand;
+};
+
 struct AttentionInputs {
   HeadSource q, k, v;
+  MaskSource mask;
   Operand output;            // (d, t, h, b)
   int64_t output_width = 0;  // Dv, or padded where the output lies in the workspace
-  // (t, h, b) each, or index -1: lse in natural units; the row's max in units of log2 and 1 / sum
-  // of exp2, which the weights stage reads.
+  // (t, h, b) each, or index -1: lse in natural units; the row's max, in the unit of the scores,
+  // and 1 / sum of exp, which the stages over pairs read.
   Operand lse, row_max, row_scale;
 };
 
 Stage build_attention(const Plan& plan, const Blocking& blocking, const AttentionInputs& inputs);
 
-// weights(key, t, h, b) = exp2(score - row_max) * row_scale for visible keys, else 0.
-struct WeightsInputs {
+struct PairInputs {
   HeadSource q, k;
+  MaskSource mask;
   Operand row_max, row_scale, output;
 };
-Stage build_weights(const Plan& plan, const Blocking& blocking, const WeightsInputs& inputs);
+// The stage `name`:
+// weights(key, t, h, b) = exp(score - row_max) * row_scale for visible keys, else 0;
+// scores(key, t, h, b) = scale * q k of every pair, in natural units;
+// scores_masked(key, t, h, b) = the same, plus the added mask, and -inf where hidden.
+Stage build_pairs(const std::string& name, const Plan& plan, const Blocking& blocking,
+                  const PairInputs& inputs);
+// mean_weights(key, t, b) = sum_h weights(key, t, h, b) / H.
+Stage build_mean_weights(const Plan& plan, const Blocking& blocking, const PairInputs& inputs);
+// top_weights, top_indices (n, t, h, b): the weight and the key of the n-th highest score of the
+// row among the keys it sees; of equal ones the first key; 0 and -1 where it sees no more.
+// inputs.output is top_weights.
+Stage build_top(const Plan& plan, const Blocking& blocking, const PairInputs& inputs,
+                const Operand& indices);
 
 // packed(d, t, g, b) = input(d, t, g, b), zero for d >= width: contiguous rows per head.
 Stage build_pack(const std::string& name, const Plan& plan, const HeadSource& source,
@@ -54,6 +73,7 @@ struct ProjectionInputs {
   int weights_pack = -1, bias_pack = -1;
   Range rows;
   Symbol rows_symbol = Symbol::kQuery;
+  Symbol batch_symbol = Symbol::kBatch;  // kOne: all rows are one sequence
   Operand output;
   int64_t output_heads =
       0;  // > 0: output (d, t, head, b), output_width wide, rows padded; 0: (n, t, b), exact

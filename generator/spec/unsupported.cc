@@ -12,10 +12,6 @@ struct Unbuilt {
   const char* instead;  // what this version does build
 };
 
-bool other_output(const std::string& name) {
-  return name != "output" && name != "weights" && name != "lse";
-}
-
 }  // namespace
 
 std::vector<Diagnostic> unsupported(const Spec& spec) {
@@ -27,28 +23,16 @@ std::vector<Diagnostic> unsupported(const Spec& spec) {
       {spec.dtype != Dtype::kF32, "dtype", "a dtype other than f32 is", "dtype: f32"},
       {spec.op == Op::kBlock && spec.dtype == Dtype::kF32 && spec.weights != Dtype::kF32, "weights",
        "weights stored as other than f32 are", "weights: f32"},
-      {spec.cross, "cross", "cross-attention blocks are",
-       "op: attention, which takes any key and value"},
       {spec.qk_norm.has_value(), "qk_norm", "the norm of q and k is", ""},
       {spec.rope.has_value(), "rope", "rotary position embedding is", ""},
       {spec.softcap.has_value(), "softcap", "softcap is", ""},
       {spec.alibi, "alibi", "alibi is", ""},
       {!spec.score_rule.empty(), "score_rule", "score rules are", ""},
-      {spec.mask.window.has_value(), "mask.window", "window masks are", "mask: {causal: true}"},
-      {spec.mask.tensor != MaskTensor::kNone, "mask.tensor", "mask tensors are",
-       "causal and key_lengths"},
-      {spec.mask.key_starts, "mask.key_starts", "left padding is",
-       "mask: {key_lengths: true}, right padding"},
-      {!spec.mask.rule.empty(), "mask.rule", "mask rules are", "causal and key_lengths"},
+      {!spec.mask.rule.empty(), "mask.rule", "mask rules are",
+       "causal, window, tensor, key_lengths and key_starts"},
       {!spec.tables.empty(), "table", "tables are", ""},
       {spec.sink, "sink", "attention sinks are", ""},
       {spec.kv_cache.has_value(), "kv_cache", "KV caches are", ""},
-      {spec.packed, "packed", "packed batches are", "mask: {key_lengths: true}, padded batches"},
-      {std::any_of(spec.outputs.begin(), spec.outputs.end(), other_output), "outputs",
-       "outputs other than output, weights and lse are", ""},
-      {!spec.wants("output"), "outputs", "a kernel without `output` among its outputs is",
-       "lists with output"},
-      {spec.top_k > 0, "top_k", "top_k is", "outputs: [output, weights]"},
       {!spec.pruned_heads.empty(), "pruned_heads", "pruned heads are", ""},
       {spec.targets.size() > 1, "targets", "several targets in one library are", "one target"},
       {target("arm64"), "targets", "the target arm64 is", "host or an x86-64 target"},

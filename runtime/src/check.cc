@@ -12,11 +12,6 @@ struct Span {
   const char* name;
 };
 
-const mha_tensor* tensor_of(const mha_kernel* kernel, const mha_call* call, uint64_t index) {
-  return reinterpret_cast<const mha_tensor*>(reinterpret_cast<const uint8_t*>(call) +
-                                             kernel->tensors[index].offset);
-}
-
 const char* axis_letters(const mha_extent& extent) {
   switch (extent.symbol) {
     case MHA_SYMBOL_BATCH:
@@ -25,6 +20,10 @@ const char* axis_letters(const mha_extent& extent) {
       return " (query_length)";
     case MHA_SYMBOL_KEY:
       return " (key_length)";
+    case MHA_SYMBOL_ROWS:
+      return " (sequence_starts[batch])";
+    case MHA_SYMBOL_STARTS:
+      return " (batch + 1)";
     default:
       return "";
   }
@@ -71,8 +70,14 @@ mha_status check_strides(const mha_tensor_info& info, const mha_tensor& tensor, 
                                info.name);
     }
   }
+  const bool repeated = (tensor.flags & MHA_REPEATED) != 0;
+  if (repeated && (tensor.flags & MHA_STRIDED) == 0) {
+    return mha_internal_fail(MHA_INVALID_ARGUMENT,
+                             "tensor '%s': MHA_REPEATED needs MHA_STRIDED and strides", info.name);
+  }
   if ((tensor.flags & MHA_STRIDED) == 0) return MHA_OK;
-  int64_t last = rank == 0 ? 0 : view->extents[rank - 1] - 1;
+  if (repeated) view->strides[rank - 1] = 0;
+  int64_t last = rank == 0 || repeated ? 0 : view->extents[rank - 1] - 1;
   for (uint32_t i = 0; i + 1 < rank; ++i) {
     if (view->extents[i] == 1) continue;
     const int64_t stride = tensor.strides[i];
@@ -108,24 +113,81 @@ bool meet(const Span& a, const Span& b) { return a.begin < b.end && b.begin < a.
 
 extern "C" {
 
+const mha_tensor* mha_internal_tensor(const mha_kernel* kernel, const mha_call* call,
+                                      uint64_t index) {
+  return reinterpret_cast<const mha_tensor*>(reinterpret_cast<const uint8_t*>(call) +
+                                             kernel->tensors[index].offset);
+}
+
+mha_status mha_internal_check_starts(const mha_kernel* kernel, const mha_call* call, bool required,
+                                     Lengths* lengths) {
+  const int64_t batch = lengths->symbol[MHA_SYMBOL_BATCH];
+  const int64_t longest = lengths->symbol[MHA_SYMBOL_QUERY];
+  const uint64_t index = static_cast<uint64_t>(kernel->sequence_starts_tensor);
+  if (index >= kernel->tensor_count || kernel->tensors[index].check != MHA_CHECK_STARTS ||
+      kernel->tensors[index].dtype != MHA_I32) {
+    return mha_internal_fail(MHA_INTERNAL,
+                             "sequence_starts of kernel '%s' makes no sense: please report this",
+                             kernel->info.name);
+  }
+  const void* data = mha_internal_tensor(kernel, call, index)->data;
+  if (data == nullptr && !required) {
+    // At most 2^31 each, so that the product fits.
+    lengths->symbol[MHA_SYMBOL_ROWS] = batch * longest;
+    return MHA_OK;
+  }
+  if (data == nullptr) {
+    return mha_internal_fail(MHA_INVALID_ARGUMENT,
+                             "input 'sequence_starts' was not given: its data is NULL");
+  }
+  if (reinterpret_cast<uintptr_t>(data) % sizeof(int32_t) != 0) {
+    return mha_internal_fail(MHA_MISALIGNED,
+                             "input 'sequence_starts' is at %p, which is no multiple of its "
+                             "element's %zu bytes",
+                             data, sizeof(int32_t));
+  }
+  const int32_t* starts = static_cast<const int32_t*>(data);
+  if (starts[0] != 0) {
+    return mha_internal_fail(MHA_OUT_OF_RANGE, "sequence_starts[0] is %d; it must be 0", starts[0]);
+  }
+  for (int64_t b = 0; b < batch; ++b) {
+    const int64_t length = int64_t{starts[b + 1]} - starts[b];
+    if (length >= 0 && length <= longest) continue;
+    return mha_internal_fail(
+        MHA_OUT_OF_RANGE,
+        "sequence_starts[%lld] is %d and sequence_starts[%lld] is %d: sequence "
+        "%lld has %lld rows; it may have 0 to query_length, %lld",
+        static_cast<long long>(b), starts[b], static_cast<long long>(b + 1), starts[b + 1],
+        static_cast<long long>(b), static_cast<long long>(length), static_cast<long long>(longest));
+  }
+  if (starts[batch] < 1) {
+    return mha_internal_fail(MHA_OUT_OF_RANGE,
+                             "sequence_starts[%lld] is 0: a packed batch needs at least one row",
+                             static_cast<long long>(batch));
+  }
+  lengths->symbol[MHA_SYMBOL_ROWS] = starts[batch];
+  return MHA_OK;
+}
+
 mha_status mha_internal_check_tensors(const mha_kernel* kernel, const mha_call* call,
                                       const Lengths* lengths, TensorView* views) {
   for (uint64_t i = 0; i < kernel->tensor_count; ++i) {
     const mha_tensor_info& info = kernel->tensors[i];
-    const mha_tensor& tensor = *tensor_of(kernel, call, i);
+    const mha_tensor& tensor = *mha_internal_tensor(kernel, call, i);
     TensorView& view = views[i];
     const char* what = info.role == MHA_ROLE_OUTPUT ? "output" : "input";
     if (tensor.data == nullptr) {
       return mha_internal_fail(MHA_INVALID_ARGUMENT, "%s '%s' was not given: its data is NULL",
                                what, info.name);
     }
-    if ((tensor.flags & ~static_cast<uint32_t>(MHA_STRIDED)) != 0 ||
-        tensor.memory != MHA_MEMORY_HOST) {
+    const bool may_repeat = (info.flags & MHA_TENSOR_MAY_REPEAT) != 0;
+    const uint32_t known = MHA_STRIDED | (may_repeat ? MHA_REPEATED : 0u);
+    if ((tensor.flags & ~known) != 0 || tensor.memory != MHA_MEMORY_HOST) {
       return mha_internal_fail(
           MHA_INVALID_ARGUMENT,
-          "%s '%s': flags 0x%x and memory %u; known are MHA_STRIDED and MHA_MEMORY_HOST "
+          "%s '%s': flags 0x%x and memory %u; known are MHA_STRIDED%s and MHA_MEMORY_HOST "
           "(was the struct zeroed before it was filled?)",
-          what, info.name, tensor.flags, tensor.memory);
+          what, info.name, tensor.flags, tensor.memory, may_repeat ? ", MHA_REPEATED" : "");
     }
     const size_t element = mha_internal_dtype_bytes(info.dtype);
     if (element == 0 || info.rank > MHA_MAX_RANK) {
@@ -189,31 +251,37 @@ mha_status mha_internal_check_overlap(const mha_kernel* kernel, const mha_call* 
 
 mha_status mha_internal_check_values(const mha_kernel* kernel, const Lengths* lengths,
                                      const TensorView* views) {
-  // The stages' scalars are read from these two, so that they must be checked ones.
+  // The stages' scalars are read from these, so that they must be checked ones.
   const auto usable = [&](int32_t tensor, uint32_t check) {
     return tensor < 0 || (static_cast<uint64_t>(tensor) < kernel->tensor_count &&
                           kernel->tensors[tensor].check == check &&
                           views[tensor].extents[0] == lengths->symbol[MHA_SYMBOL_BATCH]);
   };
-  if (!usable(kernel->key_lengths_tensor, MHA_CHECK_KEY_LENGTHS) ||
+  if (!usable(kernel->key_lengths_tensor, MHA_CHECK_KEYS) ||
+      !usable(kernel->key_starts_tensor, MHA_CHECK_KEYS) ||
       !usable(kernel->query_offset_tensor, MHA_CHECK_INT32_OFFSET)) {
     return mha_internal_fail(MHA_INTERNAL,
                              "the index tensors of kernel '%s' make no sense: please report this",
                              kernel->info.name);
   }
+  const int32_t* starts =
+      kernel->sequence_starts_tensor < 0
+          ? nullptr
+          : reinterpret_cast<const int32_t*>(views[kernel->sequence_starts_tensor].data);
   for (uint64_t t = 0; t < kernel->tensor_count; ++t) {
     const mha_tensor_info& info = kernel->tensors[t];
-    if (info.check == MHA_CHECK_NONE) continue;
+    if (info.check == MHA_CHECK_NONE || info.check == MHA_CHECK_STARTS) continue;
     if (info.dtype != MHA_I32 || info.rank != 1 || info.check > MHA_CHECK_INT32_OFFSET) {
       return mha_internal_fail(MHA_INTERNAL,
                                "tensor '%s' of kernel '%s' has check %u: please report this",
                                info.name, kernel->info.name, info.check);
     }
-    const bool is_length = info.check == MHA_CHECK_KEY_LENGTHS;
-    const int64_t low = is_length ? 0 : -mha::kFarthestOffset;
-    const int64_t high = is_length ? lengths->symbol[MHA_SYMBOL_KEY] : mha::kFarthestOffset;
+    const bool of_keys = info.check == MHA_CHECK_KEYS;
+    const int64_t low = of_keys ? 0 : -mha::kFarthestOffset;
     const int32_t* values = reinterpret_cast<const int32_t*>(views[t].data);
     for (int64_t i = 0; i < views[t].extents[0]; ++i) {
+      int64_t high = of_keys ? lengths->symbol[MHA_SYMBOL_KEY] : mha::kFarthestOffset;
+      if (of_keys && starts != nullptr) high = starts[i + 1] - starts[i];
       if (values[i] >= low && values[i] <= high) continue;
       return mha_internal_fail(MHA_OUT_OF_RANGE, "%s[%lld] is %d; it may be %lld to %lld",
                                info.name, static_cast<long long>(i), values[i],

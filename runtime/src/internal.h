@@ -30,7 +30,7 @@ enum : int { kGenericError = -1, kOutOfMemory = -11, kHookIncomplete = -1000 };
 
 // The lengths of one call, indexed by MHA_SYMBOL_*.
 struct Lengths {
-  int64_t symbol[4];
+  int64_t symbol[MHA_SYMBOL_STARTS + 1];
 };
 
 // A tensor of the caller after the checks: extents and strides in elements, outermost axis first.
@@ -125,14 +125,22 @@ void mha_internal_log(const mha_context* context, const char* message);
 
 // --- layout.cc ---
 size_t mha_internal_dtype_bytes(uint32_t dtype);
-// Checks the struct that the caller passed and fills in the lengths of the call.
-mha_status mha_internal_lengths(const mha_kernel* kernel, const void* args, mha::Lengths* lengths);
+// Checks the struct that the caller passed and fills in the lengths of the call. Of a packed batch
+// it reads sequence_starts, which may be absent where `starts_required` is false.
+mha_status mha_internal_lengths(const mha_kernel* kernel, const void* args, bool starts_required,
+                                mha::Lengths* lengths);
 // The value of an extent, or -1 when it overflows.
 int64_t mha_internal_extent(const mha_extent* extent, const mha::Lengths* lengths);
 mha_status mha_internal_layout(const mha_kernel* kernel, const mha::Lengths* lengths,
                                int32_t threads, mha::Layout* layout);
 
 // --- check.cc ---
+// The caller's descriptor of tensor `index`.
+const mha_tensor* mha_internal_tensor(const mha_kernel* kernel, const mha_call* call,
+                                      uint64_t index);
+// Checks sequence_starts of a packed batch and sets the rows that it adds up to.
+mha_status mha_internal_check_starts(const mha_kernel* kernel, const mha_call* call, bool required,
+                                     mha::Lengths* lengths);
 // Checks the tensors of a call, each and against each other, the weights and the workspace.
 mha_status mha_internal_check_tensors(const mha_kernel* kernel, const mha_call* call,
                                       const mha::Lengths* lengths, mha::TensorView* views);

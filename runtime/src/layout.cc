@@ -60,7 +60,8 @@ size_t mha_internal_dtype_bytes(uint32_t dtype) {
   }
 }
 
-mha_status mha_internal_lengths(const mha_kernel* kernel, const void* args, Lengths* lengths) {
+mha_status mha_internal_lengths(const mha_kernel* kernel, const void* args, bool starts_required,
+                                Lengths* lengths) {
   *lengths = {};
   if (args == nullptr) return mha_internal_fail(MHA_INVALID_ARGUMENT, "args is NULL");
   const mha_call* call = static_cast<const mha_call*>(args);
@@ -74,6 +75,11 @@ mha_status mha_internal_lengths(const mha_kernel* kernel, const void* args, Leng
   if (status != MHA_OK) return status;
   status = resolve(kernel, MHA_SYMBOL_QUERY, call->query_length, kernel->query_length, lengths);
   if (status != MHA_OK) return status;
+  lengths->symbol[MHA_SYMBOL_STARTS] = lengths->symbol[MHA_SYMBOL_BATCH] + 1;
+  if (kernel->sequence_starts_tensor >= 0) {
+    status = mha_internal_check_starts(kernel, call, starts_required, lengths);
+    if (status != MHA_OK) return status;
+  }
   if (!kernel->self_length) {
     return resolve(kernel, MHA_SYMBOL_KEY, call->key_length, kernel->key_length, lengths);
   }
@@ -91,7 +97,7 @@ mha_status mha_internal_lengths(const mha_kernel* kernel, const void* args, Leng
 }
 
 int64_t mha_internal_extent(const mha_extent* extent, const Lengths* lengths) {
-  if (extent->symbol < MHA_SYMBOL_ONE || extent->symbol > MHA_SYMBOL_KEY) return -1;
+  if (extent->symbol < MHA_SYMBOL_ONE || extent->symbol > MHA_SYMBOL_STARTS) return -1;
   int64_t value = lengths->symbol[extent->symbol];
   if (extent->round > 1) {
     if (__builtin_add_overflow(value, int64_t{extent->round} - 1, &value)) return -1;
@@ -161,7 +167,7 @@ mha_status mha_workspace_size(const mha_kernel* kernel, const void* args, int32_
                              threads, static_cast<int>(mha::kMaxThreads));
   }
   Lengths lengths;
-  status = mha_internal_lengths(kernel, args, &lengths);
+  status = mha_internal_lengths(kernel, args, false, &lengths);
   if (status != MHA_OK) return status;
   Layout layout;
   status = mha_internal_layout(kernel, &lengths, threads, &layout);

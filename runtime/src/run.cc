@@ -88,11 +88,16 @@ bool set_argument(const Call& call, const mha_operand& operand, Argument* argume
       if (operand.index >= kernel->tensor_count) return false;
       const mha_tensor_info& info = kernel->tensors[operand.index];
       const TensorView& view = call.views[operand.index];
-      set_buffer(argument, view.data, info.dtype, info.rank);
-      for (uint32_t i = 0; i < info.rank; ++i) {
+      if (operand.rank > MHA_MAX_RANK) return false;
+      set_buffer(argument, view.data, info.dtype, operand.rank);
+      for (uint32_t i = 0; i < operand.rank; ++i) {
         const uint32_t axis = operand.axes[i];
-        if (axis >= info.rank) return false;
-        set_dimension(argument, i, view.extents[axis], view.strides[axis]);
+        if (axis >= info.rank && axis != MHA_AXIS_NONE) return false;
+        if (axis == MHA_AXIS_NONE) {
+          set_dimension(argument, i, 1, 0);
+        } else {
+          set_dimension(argument, i, view.extents[axis], view.strides[axis]);
+        }
       }
       return true;
     }
@@ -127,8 +132,8 @@ bool set_argument(const Call& call, const mha_operand& operand, Argument* argume
       return true;
     }
     case MHA_OPERAND_SCALAR:
-      return operand.index <= MHA_SYMBOL_KEY ||
-             (operand.index >= MHA_SYMBOL_TASK0 && operand.index <= MHA_SYMBOL_SEQUENCE_OFFSET);
+      return operand.index <= MHA_SYMBOL_STARTS ||
+             (operand.index >= MHA_SYMBOL_TASK0 && operand.index < MHA_SYMBOL_COUNT);
     default:
       return false;
   }
@@ -145,7 +150,7 @@ bool set_grid(StageRun* run) {
     if (axis >= stage.grid_rank) continue;
     const mha_grid_axis& grid = stage.grid[axis];
     int64_t extent;
-    if (grid.symbol < MHA_SYMBOL_ONE || grid.symbol > MHA_SYMBOL_KEY || grid.tile < 1 ||
+    if (grid.symbol < MHA_SYMBOL_ONE || grid.symbol > MHA_SYMBOL_ROWS || grid.tile < 1 ||
         grid.scale < 1 ||
         __builtin_mul_overflow(grid.scale, lengths.symbol[grid.symbol], &extent)) {
       return false;
@@ -156,7 +161,8 @@ bool set_grid(StageRun* run) {
       return false;
     }
   }
-  if (stage.batch_axis < 0) return true;
+  if (stage.query_axis >= static_cast<int32_t>(stage.grid_rank)) return false;
+  if (stage.batch_axis < 0) return stage.query_axis < 0;
   return static_cast<uint32_t>(stage.batch_axis) < stage.grid_rank &&
          run->grid[stage.batch_axis] == lengths.symbol[MHA_SYMBOL_BATCH];
 }
@@ -170,7 +176,8 @@ int32_t index_value(const Call& call, int32_t tensor, int64_t b, int64_t low, in
 }
 
 // What the scalar symbols are for one task; TASK0.. and what follows from the task's sequence.
-void set_task(const StageRun& run, int64_t task, int32_t* values) {
+// False when the task is a block of queries that its sequence does not have.
+bool set_task(const StageRun& run, int64_t task, int32_t* values) {
   const Call& call = *run.call;
   const mha_kernel& kernel = *call.kernel;
   int64_t coordinates[MHA_MAX_GRID];
@@ -182,10 +189,21 @@ void set_task(const StageRun& run, int64_t task, int32_t* values) {
   for (int axis = 0; axis < MHA_MAX_GRID; ++axis) {
     values[MHA_SYMBOL_TASK0 + axis] = static_cast<int32_t>(coordinates[axis]);
   }
-  const int32_t queries = static_cast<int32_t>(call.lengths.symbol[MHA_SYMBOL_QUERY]);
+  int32_t queries = static_cast<int32_t>(call.lengths.symbol[MHA_SYMBOL_QUERY]);
+  int32_t keys = static_cast<int32_t>(call.lengths.symbol[MHA_SYMBOL_KEY]);
   const bool has_sequence = run.stage->batch_axis >= 0;
   const int64_t b = has_sequence ? coordinates[run.stage->batch_axis] : 0;
-  int32_t keys = static_cast<int32_t>(call.lengths.symbol[MHA_SYMBOL_KEY]);
+  int32_t first_row = 0;
+  if (has_sequence && kernel.sequence_starts_tensor >= 0) {
+    const int64_t rows = call.lengths.symbol[MHA_SYMBOL_ROWS];
+    first_row = index_value(call, kernel.sequence_starts_tensor, b, 0, rows);
+    const int32_t end = index_value(call, kernel.sequence_starts_tensor, b + 1, first_row, rows);
+    queries = end - first_row < queries ? end - first_row : queries;
+    keys = queries;
+  }
+  int32_t first_key = 0;
+  if (has_sequence && kernel.key_starts_tensor >= 0)
+    first_key = index_value(call, kernel.key_starts_tensor, b, 0, keys);
   if (has_sequence && kernel.key_lengths_tensor >= 0)
     keys = index_value(call, kernel.key_lengths_tensor, b, 0, keys);
   int32_t offset = 0;
@@ -196,6 +214,11 @@ void set_task(const StageRun& run, int64_t task, int32_t* values) {
   }
   values[MHA_SYMBOL_SEQUENCE_KEYS] = keys;
   values[MHA_SYMBOL_SEQUENCE_OFFSET] = offset;
+  values[MHA_SYMBOL_SEQUENCE_FIRST_KEY] = first_key;
+  values[MHA_SYMBOL_SEQUENCE_FIRST_ROW] = first_row;
+  values[MHA_SYMBOL_SEQUENCE_QUERIES] = queries;
+  const int32_t axis = run.stage->query_axis;
+  return axis < 0 || coordinates[axis] * run.stage->grid[axis].tile < queries;
 }
 
 // One thread's share of a stage: tasks until none is left, or one has failed.
@@ -209,8 +232,8 @@ void run_share(void* context, int32_t index) {
   *slot = {&call.failure, place + mha::kSlotHead, call.layout.scratch_bytes, 0, SIZE_MAX};
 
   // Scalars are passed by address: those of the same symbol share one.
-  int32_t values[MHA_SYMBOL_SEQUENCE_OFFSET + 1] = {};
-  for (int symbol = MHA_SYMBOL_ONE; symbol <= MHA_SYMBOL_KEY; ++symbol) {
+  int32_t values[MHA_SYMBOL_COUNT] = {};
+  for (int symbol = MHA_SYMBOL_ONE; symbol <= MHA_SYMBOL_STARTS; ++symbol) {
     values[symbol] = static_cast<int32_t>(call.lengths.symbol[symbol]);
   }
   void* user_context = slot;
@@ -227,8 +250,7 @@ void run_share(void* context, int32_t index) {
   while (__atomic_load_n(&call.failure.code, __ATOMIC_RELAXED) == 0) {
     const int64_t task = __atomic_fetch_add(&run.next, 1, __ATOMIC_RELAXED);
     if (task >= run.tasks) break;
-    set_task(run, task, values);
-    const int code = stage.run(argv);
+    const int code = set_task(run, task, values) ? stage.run(argv) : 0;
     if (code != 0) mha_internal_record(&call.failure, code, "it gave no reason", nullptr);
     ++done;
   }
@@ -336,7 +358,7 @@ extern "C" mha_status mha_run(const mha_kernel* kernel, mha_context* context, co
   call.args = static_cast<const mha_call*>(args);
   call.context = context;
   call.failure.code = 0;
-  status = mha_internal_lengths(kernel, args, &call.lengths);
+  status = mha_internal_lengths(kernel, args, true, &call.lengths);
   if (status == MHA_OK) status = check_weights(kernel, call.args->weights);
   if (status == MHA_OK)
     status = mha_internal_check_tensors(kernel, call.args, &call.lengths, call.views);

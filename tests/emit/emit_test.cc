@@ -340,7 +340,7 @@ TEST(Manifest, CountsBlocks) {
   BlockCount full = count_blocks(made.plan, 64, 128, 8);
   EXPECT_EQ(full.hidden, 0);
   EXPECT_EQ(full.full, 8);
-  made.plan.attention.causal = true;
+  made.plan.attention.right = 0;
   // Rows of 64 queries; columns of 128 keys: m h / m h / f m / f m, and the second row of each pair
   // ends where the block of keys does.
   const BlockCount causal = count_blocks(made.plan, 64, 128, 8);
@@ -369,7 +369,9 @@ BlockCount count_by_hand(const Plan& plan, int64_t query_block, int64_t key_bloc
       for (int64_t i = q; i < std::min(q + query_block, lengths.query); ++i) {
         for (int64_t j = k; j < k + key_block; ++j) {
           if (j >= lengths.key && !end_masks) continue;
-          const bool sees = j < lengths.key && (!plan.attention.causal || j <= i + offset);
+          const bool sees = j < lengths.key &&
+                            (!plan.attention.right || j <= i + offset + *plan.attention.right) &&
+                            (!plan.attention.left || j >= i + offset - *plan.attention.left);
           any = any || sees;
           all = all && sees;
         }
@@ -385,10 +387,12 @@ TEST(Manifest, CountsBlocksOfEveryShape) {
   Plan& plan = made.plan;
   plan.self_length = false;
   for (const QueryOffset offset : {QueryOffset::kStart, QueryOffset::kEnd}) {
-    for (int variant = 0; variant < 8; ++variant) {
+    for (int variant = 0; variant < 32; ++variant) {
       for (int64_t queries = 1; queries <= 21; queries += 4) {
         for (int64_t keys = 1; keys <= 26; ++keys) {
-          plan.attention.causal = variant & 1;
+          plan.attention.left = plan.attention.right = std::nullopt;
+          if (variant & 1) plan.attention.right = variant & 8 ? 3 : 0;
+          if (variant & 16) plan.attention.left = 6;
           plan.attention.key_lengths = variant & 2;
           plan.attention.query_offset = offset;
           plan.query_length = {queries, queries};
@@ -413,7 +417,7 @@ TEST(Manifest, CountsLongCallsAtOnce) {
   plan.query_length = {1, kLength};
   plan.self_length = true;
   EXPECT_EQ(count_blocks(plan, 1, 1, 1).full, kLength * kLength);
-  plan.attention.causal = true;
+  plan.attention.right = 0;
   EXPECT_EQ(visible_pairs(plan, {1, kLength, kLength}), kLength * (kLength + 1) / 2);
   const BlockCount blocks = count_blocks(plan, 64, 512, 8);
   constexpr int64_t kQueryBlocks = int64_t{1} << 25, kKeyBlocks = int64_t{1} << 22;
@@ -427,7 +431,7 @@ TEST(Cost, CountsVisibleWorkOnly) {
   const Lengths lengths{2, 64, 64};
   // 2 FLOPs x B x H x pairs x (D + Dv)
   EXPECT_EQ(call_flops(made.plan, lengths), 2 * 2 * 4 * (64 * 64) * 16);
-  made.plan.attention.causal = true;
+  made.plan.attention.right = 0;
   EXPECT_EQ(call_flops(made.plan, lengths), 2 * 2 * 4 * (64 * 65 / 2) * 16);
   // Bottom right, with fewer queries: each sees all keys before it.
   made.plan.self_length = false;

@@ -71,11 +71,9 @@ TEST(Plan, BlockWithBiasesGroupsAndRunTimeLengths) {
                     .d_head = 10,
                     .d_value = 10,
                     .score_scale = 1,
-                    .causal = true,
+                    .right = 0,
                     .key_lengths = true,
-                    .query_offset = QueryOffset::kEnd,
-                    .want_lse = true,
-                    .want_weights = true};
+                    .query_offset = QueryOffset::kEnd};
   want.out_weight = "w_o";
   want.out_bias = "b_o";
   want.outputs = {"output", "weights", "lse"};
@@ -124,9 +122,8 @@ TEST(Plan, AttentionAloneKeepsItsScale) {
                     .d_head = 24,
                     .d_value = 20,
                     .score_scale = 1 / std::sqrt(24.0),
-                    .causal = true,
-                    .query_offset = QueryOffset::kInput,
-                    .want_lse = true};
+                    .right = 0,
+                    .query_offset = QueryOffset::kInput};
   want.outputs = {"output", "lse"};
   EXPECT_EQ(plan_of(R"(version: 1
 name: bare
@@ -150,10 +147,10 @@ TEST(Plan, CausalDecodingAtTheEndNeedsNoMask) {
       "version: 1\nname: decode\nop: attention\nheads: 2\nd_head: 8\nkey_length: 90\n";
   const std::string tail = "query_offset: end\nmask: {causal: true}\n";
   const Plan one = plan_of(head + "query_length: 1\n" + tail);
-  EXPECT_FALSE(one.attention.causal);
+  EXPECT_FALSE(one.attention.right);
   EXPECT_EQ(one.attention.query_offset, QueryOffset::kStart);
   const Plan two = plan_of(head + "query_length: 2\n" + tail);
-  EXPECT_TRUE(two.attention.causal);
+  EXPECT_EQ(two.attention.right, 0);
   EXPECT_EQ(two.attention.query_offset, QueryOffset::kEnd);
 }
 
@@ -191,8 +188,8 @@ TEST_P(ShippedConfig, PlanSaysWhatTheSpecSays) {
   EXPECT_EQ(plan.attention.d_head, spec.d_head);
   EXPECT_EQ(plan.attention.d_value, spec.d_value);
   EXPECT_EQ(plan.attention.key_lengths, spec.mask.key_lengths);
-  EXPECT_EQ(plan.attention.want_lse, spec.wants("lse"));
-  EXPECT_EQ(plan.attention.want_weights, spec.wants("weights"));
+  EXPECT_EQ(plan.wants("lse"), spec.wants("lse"));
+  EXPECT_EQ(plan.wants("weights"), spec.wants("weights"));
 
   double scale = plan.attention.score_scale;
   std::vector<ProjectionPart> parts;

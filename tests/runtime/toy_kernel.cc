@@ -56,8 +56,8 @@ int add_stage(void** argv) {
 
 mha_extent constant(int64_t value) { return {value, MHA_SYMBOL_ONE, 1}; }
 mha_extent length(int32_t symbol) { return {1, symbol, 1}; }
-mha_operand operand(uint32_t kind, uint32_t index) { return {kind, index, {}}; }
-mha_operand tensor_operand(uint32_t index) { return {MHA_OPERAND_TENSOR, index, {2, 1, 0}}; }
+mha_operand operand(uint32_t kind, uint32_t index) { return {kind, index, 0, {}}; }
+mha_operand tensor_operand(uint32_t index) { return {MHA_OPERAND_TENSOR, index, 3, {2, 1, 0}}; }
 
 mha_tensor_info tensor(const char* name, uint32_t role, uint32_t dtype, size_t offset,
                        uint32_t check, std::vector<mha_extent> axes) {
@@ -83,7 +83,7 @@ ToyKernel::ToyKernel() : tensors{}, buffers{}, stages{}, kernel{} {
   const std::vector<mha_extent> each = {length(MHA_SYMBOL_BATCH)};
   tensors[kX] = tensor("x", MHA_ROLE_INPUT, MHA_F32, offsetof(ToyArgs, x), MHA_CHECK_NONE, rows);
   tensors[kKeyLengths] = tensor("key_lengths", MHA_ROLE_INPUT, MHA_I32,
-                                offsetof(ToyArgs, key_lengths), MHA_CHECK_KEY_LENGTHS, each);
+                                offsetof(ToyArgs, key_lengths), MHA_CHECK_KEYS, each);
   tensors[kQueryOffset] = tensor("query_offset", MHA_ROLE_INPUT, MHA_I32,
                                  offsetof(ToyArgs, query_offset), MHA_CHECK_INT32_OFFSET, each);
   tensors[kY] = tensor("y", MHA_ROLE_OUTPUT, MHA_F32, offsetof(ToyArgs, y), MHA_CHECK_NONE, rows);
@@ -132,6 +132,7 @@ ToyKernel::ToyKernel() : tensors{}, buffers{}, stages{}, kernel{} {
   kernel.offset_kind = MHA_OFFSET_INPUT;
   kernel.key_lengths_tensor = kKeyLengths;
   kernel.query_offset_tensor = kQueryOffset;
+  kernel.key_starts_tensor = kernel.sequence_starts_tensor = -1;
   kernel.batch = {1, kToyMaxBatch};
   kernel.query_length = {1, kToyMaxLength};
   kernel.key_length = {1, kToyMaxLength};

@@ -83,7 +83,7 @@ TEST_F(Records, FoundByKeyAndThreads) {
             "value_vectors=4 width_unroll=2 key_unroll=1 pack_keys=0 pack_values=0\n");
   EXPECT_EQ(find(plan_, 2), std::nullopt);
   Plan other = plan_;
-  other.attention.causal = true;
+  other.attention.right = 0;
   EXPECT_EQ(find(other), std::nullopt);
   Plan renamed = plan_;
   renamed.name = "another";
@@ -257,7 +257,7 @@ TEST(PlanKey, OneLineThatYamlQuotes) {
                              "query_offset: end\nmask: {causal: true, key_lengths: true}\n"
                              "outputs: [output, lse]\n")),
             "attention layout=bhsd B=1..4 Lq=1..33 Lk=128 H=6 G=2 D=16 Dv=24 scale=0.25 causal "
-            "key_lengths offset=end lse outputs=output,lse");
+            "key_lengths offset=end outputs=output,lse");
   EXPECT_EQ(plan_key(plan_of("version: 1\nname: t\nd_model: 64\nheads: 4\nkv_heads: 2\n"
                              "query_length: 7\nprojection_bias: {q: true, out: true}\n")),
             "block B=1 Lq=7 Lk=Lq M=64 H=4 G=2 D=16 Dv=16 scale=1 offset=start "
@@ -282,12 +282,17 @@ TEST(PlanKey, TellsPlansApart) {
       [](Plan& p) { p.attention.d_head = 32; },
       [](Plan& p) { p.attention.d_value = 32; },
       [](Plan& p) { p.attention.score_scale = 0.3; },
-      [](Plan& p) { p.attention.causal = true; },
+      [](Plan& p) { p.attention.right = 0; },
+      [](Plan& p) { p.attention.right = 7; },
+      [](Plan& p) { p.attention.left = 7; },
+      [](Plan& p) { p.attention.key_starts = true; },
+      [](Plan& p) { p.attention.mask = MaskTensor::kBool; },
+      [](Plan& p) { p.attention.mask = MaskTensor::kAdditive; },
+      [](Plan& p) { p.packed = true; },
+      [](Plan& p) { p.top_k = 3; },
       [](Plan& p) { p.attention.key_lengths = true; },
       [](Plan& p) { p.attention.query_offset = QueryOffset::kEnd; },
       [](Plan& p) { p.attention.query_offset = QueryOffset::kInput; },
-      [](Plan& p) { p.attention.want_lse = true; },
-      [](Plan& p) { p.attention.want_weights = true; },
       [](Plan& p) { p.outputs.push_back("lse"); },
   };
   const std::vector<std::function<void(Plan&)>> of_attention = {

@@ -25,34 +25,23 @@ TEST_P(Unbuilt, IsRefusedInPlace) {
 
 INSTANTIATE_TEST_SUITE_P(
     Keys, Unbuilt,
-    testing::Values(
-        BadCase{attention("@dtype: bf16\n"), "dtype other than f32 is"},
-        BadCase{block("@dtype: f16\n"), "is"}, BadCase{block("@weights: int8\n"), "are"},
-        BadCase{block("@cross: true\nkey_length: 9\n"), "are"},
-        BadCase{attention("@qk_norm: {}\n"), "is"},
-        BadCase{attention("@rope: {style: half}\n"), "is"},
-        BadCase{attention("@softcap: 30\n"), "softcap is"},
-        BadCase{attention("@alibi: true\n"), "alibi is"},
-        BadCase{attention("@score_rule: s + 1\n"), "score rules are"},
-        BadCase{attention("mask: {@window: {left: 8}}\n"), "window masks are"},
-        BadCase{attention("mask: {@tensor: bool}\n"), "mask tensors are"},
-        BadCase{attention("mask: {@tensor: additive}\n"), "mask tensors are"},
-        BadCase{attention("mask: {@key_starts: true}\n"), "left padding is"},
-        BadCase{attention("mask: {@rule: k < q}\n"), "mask rules are"},
-        BadCase{attention("@sink: true\n"), "are"},
-        BadCase{attention("@kv_cache: {capacity: 64}\n"), "KV caches are"},
-        BadCase{attention("@packed: true\n"), "are"},
-        BadCase{attention("@outputs: [output, scores]\n"),
-                "outputs other than output, weights and lse are"},
-        BadCase{attention("@outputs: [output, mean_weights]\n"),
-                "outputs other than output, weights and lse are"},
-        BadCase{attention("@outputs: [lse]\n"), "a kernel without `output` among its outputs is"},
-        BadCase{attention("@top_k: 3\n"), "is"},
-        BadCase{attention("@pruned_heads: [1]\n"), "pruned heads are"},
-        BadCase{attention("@targets: [arm64]\n"), "arm64 is"},
-        BadCase{attention("@targets: [opencl]\n"), "opencl is"},
-        BadCase{attention("@targets: [cuda-sm_90a]\n"), "CUDA targets are"},
-        BadCase{attention("@targets: [zen4, zen5]\n"), "several targets in one library are"}));
+    testing::Values(BadCase{attention("@dtype: bf16\n"), "dtype other than f32 is"},
+                    BadCase{block("@dtype: f16\n"), "is"},
+                    BadCase{block("@weights: int8\n"), "are"},
+                    BadCase{attention("@qk_norm: {}\n"), "is"},
+                    BadCase{attention("@rope: {style: half}\n"), "is"},
+                    BadCase{attention("@softcap: 30\n"), "softcap is"},
+                    BadCase{attention("@alibi: true\n"), "alibi is"},
+                    BadCase{attention("@score_rule: s + 1\n"), "score rules are"},
+                    BadCase{attention("mask: {@rule: k < q}\n"), "mask rules are"},
+                    BadCase{attention("@sink: true\n"), "are"},
+                    BadCase{attention("@kv_cache: {capacity: 64}\n"), "KV caches are"},
+                    BadCase{attention("@pruned_heads: [1]\n"), "pruned heads are"},
+                    BadCase{attention("@targets: [arm64]\n"), "arm64 is"},
+                    BadCase{attention("@targets: [opencl]\n"), "opencl is"},
+                    BadCase{attention("@targets: [cuda-sm_90a]\n"), "CUDA targets are"},
+                    BadCase{attention("@targets: [zen4, zen5]\n"),
+                            "several targets in one library are"}));
 
 TEST(Unbuilt, TablesComeWithTheirRule) {
   const Spec spec = good(attention("mask: {rule: 'doc[q] == doc[k]'}\ntable: {doc: [Lk]}\n"));
@@ -66,6 +55,9 @@ TEST(Unbuilt, WhatIsBuiltIsNot) {
            "scale: 0.3\nmask: {causal: true, key_lengths: true}\nquery_offset: input\n",
            "query_offset: end\n", "outputs: [output, weights, lse]\n", "targets: [x86-64-v2]\n",
            "targets: [sapphirerapids]\n", "dtype: f32\n",
+           "mask: {window: {left: 8}, key_starts: true, tensor: bool}\n",
+           "mask: {tensor: additive}\noutputs: [lse]\n", "packed: true\n",
+           "outputs: [mean_weights, scores, scores_capped, scores_masked]\ntop_k: 3\n",
            // Said out loud, but off.
            "alibi: false\nsink: false\npacked: false\npruned_heads: []\nmask: {causal: false, "
            "tensor: none, key_starts: false}\n"
@@ -73,9 +65,11 @@ TEST(Unbuilt, WhatIsBuiltIsNot) {
     EXPECT_TRUE(unsupported(good(attention(more))).empty()) << more;
   }
   EXPECT_TRUE(
-      unsupported(good(block("weights: f32\ncross: false\nprojection_bias: {q: true, out: true}\n"
-                             "weights_from: {w_q: 'l.{layer}.q', b_q: {name: b}, w_o: {name: o, "
-                             "transpose: true, rows: [9, 521]}}\n")))
+      unsupported(
+          good(block(
+              "weights: f32\ncross: true\nkey_length: 9\nprojection_bias: {q: true, out: true}\n"
+              "weights_from: {w_q: 'l.{layer}.q', b_q: {name: b}, w_o: {name: o, "
+              "transpose: true, rows: [9, 521]}}\n")))
           .empty());
 }
 

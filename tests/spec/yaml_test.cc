@@ -196,7 +196,7 @@ TEST_F(Files, Bad) {
 
 TEST_F(Files, LoadThrowsTheWholeText) {
   const std::string path = folder_ / "t.yaml";
-  std::ofstream(path) << attention("softcap: 3\nmask: {window: {left: 3}}\n");
+  std::ofstream(path) << attention("softcap: 3\ndtype: bf16\n");
   try {
     load_spec(path);
     FAIL() << "no error";
@@ -206,9 +206,9 @@ TEST_F(Files, LoadThrowsTheWholeText) {
         path +
             ":7:1: error: softcap: softcap is not built yet in this version\n  softcap: 3\n  ^\n" +
             path +
-            ":8:8: error: mask.window: window masks are not built yet in this version\n"
-            "  mask: {window: {left: 3}}\n         ^\n"
-            "  hint: this version builds mask: {causal: true}");
+            ":8:1: error: dtype: a dtype other than f32 is not built yet in this version\n"
+            "  dtype: bf16\n  ^\n"
+            "  hint: this version builds dtype: f32");
   }
 }
 

@@ -83,11 +83,12 @@ std::vector<TensorDecl> weight_tensors(const Spec& spec) {
   add("w_q", "H*D,M");
   add("w_k", "G*D,M");
   add("w_v", "G*Dv,M");
-  add("w_o", "M,H*Dv");
+  const bool output = spec.wants("output");  // else nothing reads w_o
+  if (output) add("w_o", "M,H*Dv");
   if (spec.projection_bias.q) add("b_q", "H*D");
   if (spec.projection_bias.k) add("b_k", "G*D");
   if (spec.projection_bias.v) add("b_v", "G*Dv");
-  if (spec.projection_bias.out) add("b_o", "M");
+  if (output && spec.projection_bias.out) add("b_o", "M");
   return tensors;
 }
 

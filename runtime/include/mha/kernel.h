@@ -32,14 +32,21 @@ enum {
   MHA_SYMBOL_BATCH = 1,
   MHA_SYMBOL_QUERY = 2,
   MHA_SYMBOL_KEY = 3,
+  MHA_SYMBOL_ROWS = 4,   /* of a packed batch: sequence_starts[B]; else batch * query_length */
+  MHA_SYMBOL_STARTS = 5, /* batch + 1 */
   /* Scalars only (not extents): the coordinates of the task, and what the task's sequence b says.
    */
   MHA_SYMBOL_TASK0 = 8,
   MHA_SYMBOL_TASK1 = 9,
   MHA_SYMBOL_TASK2 = 10,
   MHA_SYMBOL_TASK3 = 11,
-  MHA_SYMBOL_SEQUENCE_KEYS = 12,  /* key_lengths[b], or Lk without that tensor */
-  MHA_SYMBOL_SEQUENCE_OFFSET = 13 /* query_offset: 0; SEQUENCE_KEYS - Lq; query_offset[b] */
+  MHA_SYMBOL_SEQUENCE_KEYS = 12, /* key_lengths[b]; without that tensor all keys of sequence b */
+  /* query_offset: 0; SEQUENCE_KEYS - queries of sequence b; query_offset[b] */
+  MHA_SYMBOL_SEQUENCE_OFFSET = 13,
+  MHA_SYMBOL_SEQUENCE_FIRST_KEY = 14, /* key_starts[b], or 0 */
+  MHA_SYMBOL_SEQUENCE_FIRST_ROW = 15, /* sequence_starts[b] of a packed batch, or 0 */
+  MHA_SYMBOL_SEQUENCE_QUERIES = 16,   /* rows of sequence b of a packed batch, or Lq */
+  MHA_SYMBOL_COUNT = 17
 };
 typedef struct mha_extent {
   int64_t scale;
@@ -52,9 +59,11 @@ enum { MHA_ROLE_INPUT = 0, MHA_ROLE_OUTPUT = 1 };
 /* How the runtime checks the values of an index tensor before it computes. */
 enum {
   MHA_CHECK_NONE = 0,
-  MHA_CHECK_KEY_LENGTHS = 1 /* 0 <= v <= Lk */,
-  MHA_CHECK_INT32_OFFSET = 2 /* |v| <= 2^30 */
+  MHA_CHECK_KEYS = 1 /* 0 <= v <= keys of sequence b */,
+  MHA_CHECK_INT32_OFFSET = 2 /* |v| <= 2^30 */,
+  MHA_CHECK_STARTS = 3 /* from 0 up in steps of 0 to Lq; the last is at least 1 */
 };
+enum { MHA_TENSOR_MAY_REPEAT = 1 }; /* flags of a tensor: MHA_REPEATED is allowed */
 typedef struct mha_tensor_info {
   const char* name;
   uint32_t role;
@@ -62,7 +71,7 @@ typedef struct mha_tensor_info {
   uint32_t rank;
   uint32_t offset; /* of the mha_tensor in NAME_args */
   uint32_t check;
-  uint32_t reserved;
+  uint32_t flags;
   mha_extent axes[MHA_MAX_RANK];
 } mha_tensor_info;
 
@@ -111,17 +120,20 @@ typedef struct mha_buffer_info {
 } mha_buffer_info;
 
 /* One argument of a stage. For a tensor, axes[i] is the tensor's axis that is the stage's dimension
- * i (dimension 0 innermost). Buffers and packed arrays are passed as they are: a packed matrix has
- * dimensions (panel, K, N / panel), a vector (N). A scalar passes a symbol's value as int32. */
+ * i (dimension 0 innermost), or MHA_AXIS_NONE for a dimension of one element that it lacks. Buffers
+ * and packed arrays are passed as they are: a packed matrix has dimensions (panel, K, N / panel), a
+ * vector (N). A scalar passes a symbol's value as int32. */
 enum {
   MHA_OPERAND_TENSOR = 0,
   MHA_OPERAND_PACK = 1,
   MHA_OPERAND_BUFFER = 2,
   MHA_OPERAND_SCALAR = 3
 };
+enum { MHA_AXIS_NONE = 255 };
 typedef struct mha_operand {
   uint32_t kind;
   uint32_t index; /* of the tensor, pack or buffer; the symbol of a scalar */
+  uint32_t rank;  /* of a tensor: dimensions that the stage sees */
   uint8_t axes[8];
 } mha_operand;
 
@@ -135,7 +147,7 @@ typedef int (*mha_stage_function)(void** argv);
 /* One axis of a grid: ceil(scale * value of symbol / tile) tasks. */
 typedef struct mha_grid_axis {
   int64_t scale;
-  int32_t symbol; /* ONE, BATCH, QUERY or KEY */
+  int32_t symbol; /* ONE, BATCH, QUERY, KEY or ROWS */
   int32_t tile;   /* >= 1 */
 } mha_grid_axis;
 enum { MHA_MAX_GRID = 4 };
@@ -146,11 +158,12 @@ typedef struct mha_stage {
   uint64_t operand_count;
   /* Tasks; axis 0 runs fastest in the order in which they are handed out. reverse != 0: axis 0 from
    * its end (causal attention starts with its longest rows). batch_axis: the axis that is b, or -1.
-   */
+   * query_axis: the axis of blocks of a sequence's queries, or -1; blocks that begin behind the
+   * last query of their sequence are left out. */
   uint32_t grid_rank;
   uint32_t reverse;
   int32_t batch_axis;
-  uint32_t reserved;
+  int32_t query_axis;
   mha_grid_axis grid[MHA_MAX_GRID];
   uint64_t scratch_bytes; /* most bytes that one task holds at a time from halide_malloc, headers
                              included */
@@ -168,11 +181,14 @@ struct mha_kernel {
   uint32_t struct_size; /* sizeof(mha_kernel) */
   mha_kernel_info info;
   uint64_t cpu_features;
-  uint64_t args_size;          /* sizeof(NAME_args) */
-  uint32_t self_length;        /* Lk is Lq */
-  uint32_t offset_kind;        /* MHA_OFFSET_* */
-  int32_t key_lengths_tensor;  /* index into tensors, or -1 */
-  int32_t query_offset_tensor; /* index into tensors, or -1 */
+  uint64_t args_size;   /* sizeof(NAME_args) */
+  uint32_t self_length; /* Lk is Lq */
+  uint32_t offset_kind; /* MHA_OFFSET_* */
+  /* Indices into tensors, or -1. */
+  int32_t key_lengths_tensor;
+  int32_t key_starts_tensor;
+  int32_t query_offset_tensor;
+  int32_t sequence_starts_tensor; /* given: the batch is packed */
   mha_length_range batch, query_length, key_length;
   const mha_tensor_info* tensors;
   uint64_t tensor_count;

@@ -150,11 +150,12 @@ void mha_weights_destroy(mha_weights* weights);
 
 /* --- running --- */
 /* Bytes that a call with these lengths needs with a context of `threads` threads. `args` is a
- * NAME_args of which only the lengths are read. */
+ * NAME_args of which only the lengths are read and, for a packed batch, sequence_starts: without it
+ * (data NULL) every sequence counts as query_length rows. */
 mha_status mha_workspace_size(const mha_kernel* kernel, const void* args, int32_t threads,
                               size_t* bytes);
-/* Checks everything, then computes. Allocates nothing. What NAME_run calls. The inputs, the values
- * of key_lengths and query_offset among them, must not change until it returns. */
+/* Checks everything, then computes. Allocates nothing. What NAME_run calls. The inputs, index
+ * tensors such as key_lengths among them, must not change until it returns. */
 mha_status mha_run(const mha_kernel* kernel, mha_context* context, const void* args);
 /* MHA_OK when this machine can run the kernel and the runtime fits it. */
 mha_status mha_kernel_check(const mha_kernel* kernel);

@@ -58,7 +58,7 @@ static void run(int64_t batch, int64_t query, int64_t key, mha_context* context,
     data[t] = random_floats(count);
     if (info->dtype == MHA_I32) {
       for (int64_t i = 0; i < count; ++i) {
-        ((int32_t*)data[t])[i] = (int32_t)(info->check == MHA_CHECK_KEY_LENGTHS ? key - i % 2 : 1);
+        ((int32_t*)data[t])[i] = (int32_t)(info->check == MHA_CHECK_KEYS ? key - i % 2 : 1);
       }
     }
     ((mha_tensor*)(args + info->offset))->data = data[t];

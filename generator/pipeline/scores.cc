@@ -1,0 +1,188 @@
+#include "generator/pipeline/scores.h"
+
+#include <limits>
+
+namespace mha {
+
+using Halide::Expr;
+using Halide::Func;
+using Halide::likely;
+using Halide::max;
+using Halide::min;
+using Halide::select;
+using Halide::strict_float;
+using Halide::Var;
+
+namespace {
+
+const double kLog2E = 1.4426950408889634;
+const double kLn2 = 0.6931471805599453;
+const float kInfinity = std::numeric_limits<float>::infinity();
+const float kLowest = std::numeric_limits<float>::lowest();
+
+Expr both(const Expr& a, const Expr& b) { return a.defined() ? a && b : b; }
+
+}  // namespace
+
+ScoreUnit softmax_unit(const Plan& plan) {
+  return plan.attention.mask == MaskTensor::kAdditive ? ScoreUnit::kNatural : ScoreUnit::kLog2;
+}
+
+Scores::Scores(const Plan& plan, const AttentionBlocking& blocking, StageScalars& scalars,
+               const ScoreInputs& in, ScoreUnit unit, bool every_head)
+    : plan_(plan), blocking_(blocking), in_(in), unit_(unit), every_head_(every_head) {
+  const Attention& attention = plan.attention;
+  const Range query_range = plan.queries(), key_range = plan.keys();
+  block = scalars.get(Symbol::kTask0);
+  head = every_head ? Expr(h) : scalars.get(Symbol::kTask1);
+  sequence = scalars.get(Symbol::kTask2);
+  batch_index = plan.packed ? Expr(0) : sequence;
+  first_row = plan.packed ? scalars.get(Symbol::kSequenceFirstRow) : Expr(0);
+  query_length =
+      scalars.length(query_range, plan.packed ? Symbol::kSequenceQueries : Symbol::kQuery);
+  key_length = plan.self_length ? query_length : scalars.length(key_range, Symbol::kKey);
+  keys_ = attention.key_lengths ? scalars.get(Symbol::kSequenceKeys) : key_length;
+  first_key_ = attention.key_starts ? scalars.get(Symbol::kSequenceFirstKey) : Expr(0);
+  offset_ = attention.query_offset == QueryOffset::kStart ? Expr(0)
+                                                          : scalars.get(Symbol::kSequenceOffset);
+  first_query_ = block * blocking.query_block;
+  query_tail = !query_range.fixed() || query_range.max % blocking.query_block != 0;
+  key_begin = max(query_key_begin(0), 0);
+  key_end = max(query_key_end(blocking.query_block), 0);
+  key_tail_ = !key_range.fixed() || key_range.max % blocking.key_tile != 0;
+  bounded = attention.left || attention.right || attention.key_lengths || attention.key_starts ||
+            key_tail_;
+  masked = bounded || attention.mask != MaskTensor::kNone;
+
+  Expr row = first_query_ + y;
+  if (query_tail) row = min(row, query_length - 1);
+  const double factor = unit == ScoreUnit::kLog2 ? kLog2E : 1;
+  const float scale = static_cast<float>(attention.score_scale * factor);
+  query_rows(vars({d, y})) =
+      in.q.input(d, first_row + row, static_cast<int>(in.q.first_head) + head, batch_index) * scale;
+  queries(vars({y, d})) = query_rows(at({d, y}, h));
+  if (attention.mask == MaskTensor::kNone) return;
+  // Read in whole vectors, which may reach past the last key.
+  Expr key = c * blocking.key_block + x;
+  key = select(key < key_length, likely(key), key_length - 1);
+  mask_rows(vars({x, y, c})) = in.mask.input(key, row, head, sequence);
+  mask(vars({y, x, c})) = mask_rows(at({x, y, c}, h));
+}
+
+std::vector<Var> Scores::vars(std::vector<Var> list) const {
+  if (every_head_) list.push_back(h);
+  return list;
+}
+
+std::vector<Expr> Scores::at(std::vector<Expr> list, const Expr& of_head) const {
+  if (every_head_) list.push_back(of_head);
+  return list;
+}
+
+Expr Scores::kv_head(const HeadSource& source) const {
+  const int group = static_cast<int>(plan_.attention.heads / plan_.attention.kv_heads);
+  return head / group + static_cast<int>(source.first_head);
+}
+
+Expr Scores::key(const Expr& width) const {
+  Expr row = c * blocking_.key_block + x;
+  if (key_tail_ && !in_.k.padded_rows) row = select(row < key_length, likely(row), key_length - 1);
+  return in_.k.input(width, first_row + row, kv_head(in_.k), batch_index);
+}
+
+Expr Scores::value(const HeadSource& v, const Expr& width, const Expr& key) const {
+  return v.input(width, first_row + c * blocking_.key_block + key, kv_head(v), batch_index);
+}
+
+Expr Scores::row_in_block(const Expr& row) const {
+  return query_tail ? row - first_row - first_query_ : row % blocking_.query_block;
+}
+
+Expr Scores::query_key_begin(const Expr& first) const {
+  if (!plan_.attention.left) return first_key_;
+  const int left = static_cast<int>(*plan_.attention.left);
+  return max(first_key_, first_query_ + first + offset_ - left);
+}
+
+Expr Scores::query_key_end(const Expr& query_end) const {
+  if (!plan_.attention.right) return keys_;
+  Expr end = first_query_ + query_end;
+  if (query_tail) end = min(end, query_length);
+  return min(keys_, end + offset_ + static_cast<int>(*plan_.attention.right));
+}
+
+Expr Scores::visible() const {
+  const Attention& attention = plan_.attention;
+  Expr key = c * blocking_.key_block + x, place = first_query_ + y + offset_;
+  Expr sees;
+  if (attention.right) sees = key <= place + static_cast<int>(*attention.right);
+  if (attention.left) sees = both(sees, key >= place - static_cast<int>(*attention.left));
+  if (attention.key_lengths || key_tail_) sees = both(sees, key < keys_);
+  if (attention.key_starts) sees = both(sees, key >= first_key_);
+  if (attention.mask == MaskTensor::kNone) return sees;
+  Expr said = mask(at({y, x, c}, h));
+  return both(sees, attention.mask == MaskTensor::kBool ? said != Halide::cast<uint8_t>(0)
+                                                        : strict_float(said != -kInfinity));
+}
+
+Expr Scores::masked_score(const Expr& score) const {
+  if (plan_.attention.mask != MaskTensor::kAdditive) return where_visible(score, -kInfinity);
+  // What is finite hides nothing, so a sum of two finite numbers must not become -inf.
+  Expr sum = score + mask(at({y, x, c}, h));
+  sum = select(strict_float(sum < kLowest) && strict_float(score >= kLowest), kLowest, sum);
+  return where_visible(sum, -kInfinity);
+}
+
+Expr Scores::where_visible(const Expr& value, float hidden) const {
+  return masked ? select(visible(), likely(value), hidden) : value;
+}
+
+Expr Scores::is_key() const { return c * blocking_.key_block + x < key_length; }
+
+Expr Scores::exp(const Expr& difference) const {
+  if (unit_ == ScoreUnit::kLog2) return exp2_nonpositive(difference);
+  return exp2_nonpositive(difference * static_cast<float>(kLog2E));
+}
+
+Expr Scores::natural(const Expr& score) const {
+  return unit_ == ScoreUnit::kLog2 ? score * static_cast<float>(kLn2) : score;
+}
+
+void Scores::bound_rows(Func out) const {
+  Expr count = query_tail ? min(blocking_.query_block, query_length - first_query_)
+                          : Expr(blocking_.query_block);
+  out.bound(t, first_row + first_query_, count).bound(b, batch_index, 1);
+  if (!every_head_) out.bound(h, head, 1);
+}
+
+void Scores::set_grid(Stage& stage) const {
+  stage.grid = {{1, Symbol::kQuery, blocking_.query_block},
+                {every_head_ ? 1 : plan_.attention.heads, Symbol::kOne, 1},
+                {1, Symbol::kBatch, 1}};
+  stage.query_axis = 0;
+  stage.batch_axis = 2;
+}
+
+void Scores::add_inputs(Stage& stage) const {
+  add_input(stage, in_.q.input, in_.q.operand);
+  add_input(stage, in_.k.input, in_.k.operand);
+  if (!mask.defined()) return;
+  add_input(stage, in_.mask.input, in_.mask.operand);
+  stage.dense_mask = in_.mask.input.dim(0).stride() == 1;
+}
+
+void add_input(Stage& stage, const Halide::ImageParam& input, const Operand& operand) {
+  for (const Halide::Argument& known : stage.arguments) {
+    if (known.name == input.name()) return;
+  }
+  stage.arguments.push_back(input);
+  stage.operands.push_back(operand);
+}
+
+void name_funcs(Stage& stage, std::initializer_list<Func> funcs) {
+  for (const Func& f : funcs) {
+    if (f.defined()) stage.funcs[f.name().substr(0, f.name().find('$'))] = f;
+  }
+}
+
+}  // namespace mha

@@ -1,0 +1,106 @@
+// What every stage over scores shares: the transposed queries of its block, the rows of K, and who
+// sees whom. Private to generator/pipeline.
+//
+// Scores are held transposed, S^T[key x][query y], so that the queries of a block lie in vector
+// lanes: max and sum over keys are plain vector operations.
+#ifndef MHA_GENERATOR_PIPELINE_SCORES_H_
+#define MHA_GENERATOR_PIPELINE_SCORES_H_
+
+#include <Halide.h>
+
+#include <vector>
+
+#include "generator/pipeline/stages.h"
+
+namespace mha {
+
+// In units of log2, where exp2(s) is the natural exponential of a score, or in natural units.
+enum class ScoreUnit { kLog2, kNatural };
+
+// The unit in which softmax is computed. A mask that is added must keep its finite numbers finite:
+// float32's lowest, times log2(e), would be -inf and hide.
+ScoreUnit softmax_unit(const Plan& plan);
+
+struct ScoreInputs {
+  HeadSource q, k;
+  MaskSource mask;
+};
+
+class Scores {
+ public:
+  Halide::Expr query_length, key_length;  // of this sequence
+  Halide::Expr first_row;                 // of this sequence in tensors of packed rows, else 0
+  Halide::Expr block, head, sequence;     // the task; without_head: head is the variable h
+  Halide::Expr batch_index;               // of this sequence in tensors of rows: 0 where packed
+  Halide::Expr key_begin, key_end;        // keys outside are hidden from every query of the block
+  bool query_tail = false;                // the last block may be partly filled
+  bool bounded = false;                   // key_begin and key_end may cut a block of keys
+  bool masked = false;                    // some key of a block may be hidden from some query
+  Halide::Func queries{"queries"}, query_rows{"query_rows"};  // (y, d[, h]), (d, y[, h])
+  Halide::Func mask{"mask"}, mask_rows{"mask_rows"};  // (y, x, c[, h]), (x, y, c[, h]) if given
+
+  Halide::Var d{"d"}, y{"y"}, x{"x"}, c{"c"}, t{"t"}, h{"h"}, b{"b"};
+
+  // every_head: one task computes all heads, and the Funcs have the dimension h.
+  Scores(const Plan& plan, const AttentionBlocking& blocking, StageScalars& scalars,
+         const ScoreInputs& in, ScoreUnit unit, bool every_head = false);
+
+  // The dimensions given, and h where every head has its own.
+  std::vector<Halide::Var> vars(std::vector<Halide::Var> list) const;
+  std::vector<Halide::Expr> at(std::vector<Halide::Expr> list, const Halide::Expr& head) const;
+
+  // The head of K and V that this task's query head uses.
+  Halide::Expr kv_head(const HeadSource& source) const;
+  // K[key x of block c][d]; behind the last key the last one, or what is there if rows are padded.
+  Halide::Expr key(const Halide::Expr& width) const;
+  // V[key x of block c][d].
+  Halide::Expr value(const HeadSource& v, const Halide::Expr& width, const Halide::Expr& key) const;
+
+  // The place in its block of row t of this task. Where the last block is partly filled, in a form
+  // that lets Halide see how far it is.
+  Halide::Expr row_in_block(const Halide::Expr& row) const;
+
+  // Keys outside of [begin, end) are hidden from every query of the block from `first`, and before
+  // `end`. Queries past the last one, which only fill the block, do not count: V may hold anything
+  // where they alone would see it.
+  Halide::Expr query_key_begin(const Halide::Expr& first) const;
+  Halide::Expr query_key_end(const Halide::Expr& end) const;
+
+  // The score of query y and key x of block c with masks applied, -inf where hidden. Chosen after
+  // `score` has been computed: a NaN or Inf that is hidden ends here.
+  Halide::Expr masked_score(const Halide::Expr& score) const;
+  // value where query y sees key x of block c, else `hidden`.
+  Halide::Expr where_visible(const Halide::Expr& value, float hidden) const;
+  // Whether key x of block c is one of this sequence's keys; masks are not asked.
+  Halide::Expr is_key() const;
+
+  // exp of a difference of two scores, at most 0.
+  Halide::Expr exp(const Halide::Expr& difference) const;
+  Halide::Expr natural(const Halide::Expr& score) const;  // a score in natural units
+
+  // Bounds an output with the dimensions (.., t, h, b) to the rows of the task.
+  void bound_rows(Halide::Func out) const;
+  // The task of a block of queries, a head and a sequence; of all heads where every_head.
+  void set_grid(Stage& stage) const;
+  // The arguments and operands that scores read.
+  void add_inputs(Stage& stage) const;
+
+ private:
+  Halide::Expr visible() const;
+
+  const Plan& plan_;
+  const AttentionBlocking& blocking_;
+  const ScoreInputs in_;
+  const ScoreUnit unit_;
+  const bool every_head_;
+  Halide::Expr first_query_, keys_, first_key_, offset_;
+  bool key_tail_ = false;
+};
+
+void add_input(Stage& stage, const Halide::ImageParam& input, const Operand& operand);
+// Schedules find a Func by the name it was made with; Halide appends "$1" where a name comes twice.
+void name_funcs(Stage& stage, std::initializer_list<Halide::Func> funcs);
+
+}  // namespace mha
+
+#endif  // MHA_GENERATOR_PIPELINE_SCORES_H_
