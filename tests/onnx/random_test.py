@@ -1,0 +1,144 @@
+"""Random ONNX `Attention` nodes through mha-run, against the reference implementation of the onnx package in float64.
+
+    MHA_RUN=.../mha-run python3 random_test.py [Random.test_7]
+
+Number N is always the same node: the numbers are drawn from the seed N. Each config is called with several inputs.
+"""
+
+import pathlib
+import shutil
+import tempfile
+import unittest
+
+import numpy as np
+import onnx
+from onnx.reference import ReferenceEvaluator
+
+import attention
+
+CONFIGS, CALLS = 32, 3
+OPSET = 25
+INPUTS = ("Q", "K", "V", "attn_mask", "past_key", "past_value", "nonpad_kv_seqlen")
+
+
+def flip(random, probability=0.5):
+    return bool(random.random() < probability)
+
+
+class Shape:
+    """What the calls of one config have in common: the node without its lengths."""
+
+    def __init__(self, random):
+        self.kv_heads = int(random.integers(1, 4))
+        self.heads = self.kv_heads * int(random.integers(1, 4))
+        self.d_head = int(random.choice([1, 7, 8, 16, 59, 64]))
+        self.d_value = self.d_head if flip(random) else int(random.choice([1, 5, 16, 33]))
+        self.rank = int(random.choice([3, 4]))
+        self.mask = random.choice(["none", "bool", "additive"])
+        self.cache = random.choice(["none", "past", "nonpad"])
+        self.wants_qk = flip(random, 0.75)
+        self.attributes = {}
+        if self.rank == 3:
+            self.attributes.update(q_num_heads=self.heads, kv_num_heads=self.kv_heads)
+        if flip(random):
+            self.attributes["is_causal"] = 1
+        if flip(random):
+            self.attributes["left_window_size"] = int(random.integers(-1, 8))
+            self.attributes["right_window_size"] = int(random.integers(-1, 8))
+        if flip(random, 0.3):
+            self.attributes["scale"] = float(np.float32(random.uniform(0.01, 1)))
+        if self.wants_qk:
+            self.attributes["qk_matmul_output_mode"] = int(random.integers(0, 4))
+
+
+def random_mask(random, kind, batch, heads, queries, keys):
+    """Of any rank from 1 to 4 and any broadcast shape; hides some keys and a few whole rows."""
+    # The operator's mask may be shorter than the keys; those beyond it are hidden.
+    width = keys if flip(random, 0.8) else int(random.integers(1, keys + 1))
+    shape = [extent if flip(random) else 1 for extent in (batch, heads, queries)] + [width]
+    shape = shape[-int(random.integers(1, 5)):]
+    shown = random.random(shape) < 0.8
+    shown &= random.random(shape[:-1] + [1]) < 0.9
+    if kind == "bool":
+        return shown
+    mask = random.standard_normal(shape).astype(np.float32)
+    if flip(random, 0.2):  # what many programs write for minus infinity, but it is finite and hides nothing
+        mask[random.random(shape) < 0.3] = np.finfo(np.float32).min
+    mask[~shown] = -np.inf
+    return mask
+
+
+def random_node(random, shape):
+    batch, queries, keys = (int(n) for n in random.integers(1, (4, 41, 49)))
+    past = int(random.integers(1, 16)) if shape.cache == "past" else 0
+
+    def tensor(heads, length, width):
+        numbers = random.standard_normal((batch, heads, length, width), np.float32)
+        return numbers if shape.rank == 4 else numbers.swapaxes(1, 2).reshape(batch, length, heads * width)
+
+    inputs = {"Q": tensor(shape.heads, queries, shape.d_head),
+              "K": tensor(shape.kv_heads, keys, shape.d_head),
+              "V": tensor(shape.kv_heads, keys, shape.d_value)}
+    if past:
+        inputs["past_key"], inputs["past_value"] = (
+            random.standard_normal((batch, shape.kv_heads, past, width), np.float32)
+            for width in (shape.d_head, shape.d_value))
+    if shape.cache == "nonpad":
+        inputs["nonpad_kv_seqlen"] = random.integers(0, keys + 1, batch)
+    if shape.mask != "none":
+        inputs["attn_mask"] = random_mask(random, shape.mask, batch, shape.heads, queries, past + keys)
+    return attention.Node(shape.attributes, inputs, shape.wants_qk)
+
+
+def expected(node):
+    """What the reference implementation says, in float64."""
+    inputs = dict(node.inputs)
+    mask = inputs.get("attn_mask")
+    if mask is not None and node.attributes.get("is_causal") and (mask.ndim < 2 or mask.shape[-2] == 1):
+        # The causal mask of the reference implementation has as many rows as attn_mask.
+        queries = inputs["Q"].shape[-2 if inputs["Q"].ndim == 4 else 1]
+        inputs["attn_mask"] = np.broadcast_to(mask, mask.shape[:-2] + (queries, mask.shape[-1]))
+    for name, array in inputs.items():
+        if array.dtype == np.float32:
+            inputs[name] = array.astype(np.float64)
+    outputs = ["Y", "", "", "qk_matmul_output"] if node.wants_qk else ["Y"]
+    proto = onnx.helper.make_node("Attention", [name if name in inputs else "" for name in INPUTS], outputs,
+                                  **node.attributes)
+    infos = [onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+             for name, array in inputs.items()]
+    named = [name for name in outputs if name]
+    results = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.DOUBLE, None) for name in named]
+    model = onnx.helper.make_model(onnx.helper.make_graph([proto], "random", infos, results),
+                                   opset_imports=[onnx.helper.make_opsetid("", OPSET)])
+    return dict(zip(named, ReferenceEvaluator(model).run(named, inputs)))
+
+
+class Random(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="mha-onnx-"))
+
+    @classmethod
+    def tearDownClass(cls):
+        shutil.rmtree(cls.folder)
+
+    def check(self, number):
+        random = np.random.default_rng(number)
+        shape = Shape(random)
+        for call in range(CALLS):
+            node = random_node(random, shape)
+            translation = attention.translate(node, ranges=True)
+            got = attention.run(translation, self.folder, self.folder / "cache")
+            shapes = {name: array.shape for name, array in node.inputs.items()}
+            for name, want in expected(node).items():
+                self.assertEqual(got[name].shape, want.shape, name)
+                # The scores' rounding is as large as the scores are; mha-run --verify holds each to its own bound.
+                np.testing.assert_allclose(got[name], want, rtol=1e-5, atol=1e-5,
+                                           err_msg=f"{name}, call {call}: {shapes}\n{translation.config}")
+
+
+for n in range(CONFIGS):
+    setattr(Random, f"test_{n}", lambda self, number=n: self.check(number))
+
+if __name__ == "__main__":
+    unittest.main()
