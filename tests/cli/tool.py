@@ -40,6 +40,8 @@ def read_safetensors(path):
 
 
 class ToolTest(unittest.TestCase):
+    known = set()  # files that setUp() writes
+
     @classmethod
     def setUpClass(cls):
         cls.root = pathlib.Path(tempfile.mkdtemp(prefix="mha-cli-"))
@@ -57,6 +59,11 @@ class ToolTest(unittest.TestCase):
         path = self.dir / name
         path.write_text(text)
         return path
+
+    def assert_clean(self, folder=None, besides=()):
+        """Nothing was left in the folder but what the test put there."""
+        left = {p.name for p in pathlib.Path(folder or self.dir).iterdir()} - self.known - set(besides)
+        self.assertEqual(left, set())
 
     def run_tool(self, *words, code=0, says=(), **options):
         """Runs a command; checks its exit code and what stands on stderr; returns it."""

@@ -181,10 +181,11 @@ class Run {
                    " Lq=" + std::to_string(lengths_.query) + " Lk=" + std::to_string(lengths_.key) +
                    (spec_.packed ? " T=" + std::to_string(lengths_.total) : "") + ", workspace " +
                    std::to_string(call.workspace_bytes()) + " bytes\n");
+    constexpr size_t kNameWidth = sizeof "sequence_starts";
     auto line = [&](const HostTensor& tensor, const std::string& from) {
       console_.print(
           "  " + tensor.decl.name +
-          std::string(tensor.decl.name.size() < 12 ? 13 - tensor.decl.name.size() : 1, ' ') +
+          std::string(kNameWidth - std::min(tensor.decl.name.size(), kNameWidth - 1), ' ') +
           shape_text(tensor.decl.shape) + "  " + from + "\n");
     };
     const std::string random = "random, seed " + std::to_string(options_.seed);
