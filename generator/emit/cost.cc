@@ -1,11 +1,19 @@
 #include "generator/emit/cost.h"
 
 #include <algorithm>
+#include <limits>
 
 namespace mha {
 namespace {
 
 constexpr int64_t kFloatBytes = 4;
+
+// Products of lengths up to 2^31 and windows as wide do not fit 64 bits on the way.
+using Wide = __int128;
+
+int64_t narrowed(Wide value) {
+  return static_cast<int64_t>(std::min<Wide>(value, std::numeric_limits<int64_t>::max()));
+}
 
 // Rows of x or memory that a projection reads.
 int64_t rows_of(const Projection& projection, const Lengths& lengths) {
@@ -19,9 +27,9 @@ int64_t columns_of(const Projection& projection) {
 }
 
 // The sum of min(i, most) for i = 1 to n; 0 for n < 1.
-int64_t sum_clamped(int64_t n, int64_t most) {
-  const int64_t growing = std::clamp<int64_t>(n, 0, most);
-  return growing * (growing + 1) / 2 + std::max<int64_t>(n - most, 0) * most;
+Wide sum_clamped(int64_t n, int64_t most) {
+  const Wide growing = std::clamp<int64_t>(n, 0, most);
+  return growing * (growing + 1) / 2 + Wide{std::max<int64_t>(n - most, 0)} * most;
 }
 
 }  // namespace
@@ -39,21 +47,22 @@ int64_t visible_pairs(const Plan& plan, const Lengths& lengths) {
     return sum_clamped(lengths.query - 1 + reach, lengths.key) -
            sum_clamped(reach - 1, lengths.key);
   };
-  const int64_t seen = a.right ? keys_before(offset + *a.right + 1) : lengths.query * lengths.key;
-  return seen - (a.left ? keys_before(offset - *a.left) : 0);
+  const Wide seen =
+      a.right ? keys_before(offset + *a.right + 1) : Wide{lengths.query} * lengths.key;
+  return narrowed(seen - (a.left ? keys_before(offset - *a.left) : 0));
 }
 
 int64_t call_flops(const Plan& plan, const Lengths& lengths) {
   const Attention& a = plan.attention;
-  int64_t products =
-      lengths.batch * a.heads * visible_pairs(plan, lengths) * (a.d_head + a.d_value);
+  Wide products =
+      Wide{lengths.batch} * a.heads * visible_pairs(plan, lengths) * (a.d_head + a.d_value);
   for (const Projection& projection : plan.projections) {
-    products += rows_of(projection, lengths) * plan.d_model * columns_of(projection);
+    products += Wide{rows_of(projection, lengths)} * plan.d_model * columns_of(projection);
   }
   if (!plan.out_weight.empty()) {
-    products += lengths.batch * lengths.query * a.heads * a.d_value * plan.d_model;
+    products += Wide{lengths.batch} * lengths.query * a.heads * a.d_value * plan.d_model;
   }
-  return 2 * products;
+  return narrowed(2 * products);
 }
 
 int64_t call_bytes(const Plan& plan, const Lengths& lengths) {

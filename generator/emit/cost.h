@@ -20,7 +20,7 @@ Lengths largest_lengths(const Plan& plan);
 int64_t visible_pairs(const Plan& plan, const Lengths& lengths);
 
 // Multiplications and additions, 2 for each fused one: projections, and the two products of
-// attention over the visible pairs.
+// attention over the visible pairs. 2^63 - 1 where a call has more.
 int64_t call_flops(const Plan& plan, const Lengths& lengths);
 
 // Bytes of the operands: each input, weight and output once.

@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <limits>
 #include <new>
 #include <nlohmann/json.hpp>
 #include <tuple>
@@ -440,6 +441,21 @@ TEST(Cost, CountsVisibleWorkOnly) {
   // More queries than keys: the first see nothing.
   EXPECT_EQ(visible_pairs(made.plan, {1, 10, 2}), 1 + 2);
   EXPECT_EQ(call_bytes(made.plan, {1, 2, 10}), 4 * (2 * 4 * 16 + 10 * 4 * 16));
+}
+
+TEST(Cost, OfTheLargestLengthsDoesNotWrapAround) {
+  Handmade made = handmade("handmade");
+  made.plan.self_length = false;
+  constexpr int64_t kMost = (int64_t{1} << 31) - 1;
+  EXPECT_EQ(visible_pairs(made.plan, {1, kMost, kMost}), kMost * kMost);
+  // H (D + Dv) = 4 * 16 more of them are beyond 64 bits.
+  EXPECT_EQ(call_flops(made.plan, {1, kMost, kMost}), std::numeric_limits<int64_t>::max());
+  made.plan.attention.right = 0;
+  EXPECT_EQ(visible_pairs(made.plan, {1, kMost, kMost}), kMost * (kMost + 1) / 2);
+  made.plan.attention.right = kMost;
+  EXPECT_EQ(visible_pairs(made.plan, {1, kMost, kMost}), kMost * kMost);
+  made.plan.attention.left = kMost;
+  EXPECT_EQ(visible_pairs(made.plan, {1, kMost, kMost}), kMost * kMost);
 }
 
 TEST(Explain, CompilesNothing) {
