@@ -181,7 +181,7 @@ mha_status mha_internal_check_tensors(const mha_kernel* kernel, const mha_call* 
                                what, info.name);
     }
     const bool may_repeat = (info.flags & MHA_TENSOR_MAY_REPEAT) != 0;
-    const uint32_t known = MHA_STRIDED | (may_repeat ? MHA_REPEATED : 0u);
+    const uint32_t known = MHA_STRIDED | (may_repeat ? uint32_t{MHA_REPEATED} : 0u);
     if ((tensor.flags & ~known) != 0 || tensor.memory != MHA_MEMORY_HOST) {
       return mha_internal_fail(
           MHA_INVALID_ARGUMENT,

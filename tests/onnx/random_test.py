@@ -5,6 +5,7 @@
 Number N is always the same node: the numbers are drawn from the seed N. Each config is called with several inputs.
 """
 
+import itertools
 import pathlib
 import shutil
 import tempfile
@@ -16,7 +17,7 @@ from onnx.reference import ReferenceEvaluator
 
 import attention
 
-CONFIGS, CALLS = 32, 3
+CONFIGS, CALLS = 32, 4
 OPSET = 25
 INPUTS = ("Q", "K", "V", "attn_mask", "past_key", "past_value", "nonpad_kv_seqlen")
 
@@ -56,7 +57,7 @@ def random_mask(random, kind, batch, heads, queries, keys):
     # The operator's mask may be shorter than the keys; those beyond it are hidden.
     width = keys if flip(random, 0.8) else int(random.integers(1, keys + 1))
     shape = [extent if flip(random) else 1 for extent in (batch, heads, queries)] + [width]
-    shape = shape[-int(random.integers(1, 5)):]
+    shape = shape[-int(random.choice([1, 2, 3, 3, 4, 4, 4, 4])):]
     shown = random.random(shape) < 0.8
     shown &= random.random(shape[:-1] + [1]) < 0.9
     if kind == "bool":
@@ -88,6 +89,30 @@ def random_node(random, shape):
     if shape.mask != "none":
         inputs["attn_mask"] = random_mask(random, shape.mask, batch, shape.heads, queries, past + keys)
     return attention.Node(shape.attributes, inputs, shape.wants_qk)
+
+
+def nodes(number):
+    """The calls of config `number`."""
+    random = np.random.default_rng(number)
+    shape = Shape(random)
+    return [random_node(random, shape) for _ in range(CALLS)]
+
+
+def features(node):
+    """What a node has that another may lack."""
+    inputs, attributes = node.inputs, node.attributes
+    yield "Q", inputs["Q"].ndim
+    yield "cache", "past" if "past_key" in inputs else "nonpad" if "nonpad_kv_seqlen" in inputs else "none"
+    yield "causal", attributes.get("is_causal", 0)
+    yield "scale", "scale" in attributes
+    for side in ("left", "right"):
+        yield f"{side} window", attributes.get(f"{side}_window_size", -1) >= 0
+    yield "qk", attributes["qk_matmul_output_mode"] if node.wants_qk else "none"
+    mask = inputs.get("attn_mask")
+    if mask is not None:
+        # Of which axes it has more than one element: of every rank, [Lk] to [B, H, Lq, Lk].
+        yield "mask", str(mask.dtype), mask.ndim
+        yield "mask axes", tuple(extent > 1 for extent in mask.shape[:-1])
 
 
 def expected(node):
@@ -123,10 +148,7 @@ class Random(unittest.TestCase):
         shutil.rmtree(cls.folder)
 
     def check(self, number):
-        random = np.random.default_rng(number)
-        shape = Shape(random)
-        for call in range(CALLS):
-            node = random_node(random, shape)
+        for call, node in enumerate(nodes(number)):
             translation = attention.translate(node, ranges=True)
             got = attention.run(translation, self.folder, self.folder / "cache")
             shapes = {name: array.shape for name, array in node.inputs.items()}
@@ -135,6 +157,16 @@ class Random(unittest.TestCase):
                 # The scores' rounding is as large as the scores are; mha-run --verify holds each to its own bound.
                 np.testing.assert_allclose(got[name], want, rtol=1e-5, atol=1e-5,
                                            err_msg=f"{name}, call {call}: {shapes}\n{translation.config}")
+
+
+    def test_that_all_of_the_operator_is_drawn(self):
+        drawn = {feature for number in range(CONFIGS) for node in nodes(number) for feature in features(node)}
+        wanted = {("Q", 3), ("Q", 4), ("cache", "none"), ("cache", "past"), ("cache", "nonpad"), ("qk", "none")}
+        wanted |= {("qk", mode) for mode in range(4)} | {("causal", flag) for flag in (0, 1)}
+        wanted |= {(name, flag) for name in ("scale", "left window", "right window") for flag in (False, True)}
+        wanted |= {("mask", dtype, rank) for dtype in ("bool", "float32") for rank in range(1, 5)}
+        wanted |= {("mask axes", axes) for rank in range(4) for axes in itertools.product((False, True), repeat=rank)}
+        self.assertEqual(wanted - drawn, set())
 
 
 for n in range(CONFIGS):
