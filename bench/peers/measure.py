@@ -1,0 +1,71 @@
+"""Two functions timed against each other: bursts in turn, beside the machine's peak."""
+
+import statistics
+import time
+
+BURST_SECONDS = 0.03  # of calls without a break, for each side of a round
+REST_SECONDS = 0.01  # until the pool of the other side sleeps: it watches for work for a few ms
+ROUNDS = ((0.15, 7), (0.6, 5), (float("inf"), 3))  # for rounds of at most that many seconds
+
+
+def burst(function, calls, clock=time.perf_counter):
+    """Seconds of each of the calls. The first brings code and data back into the caches; where a call is
+    so long that it hardly matters, it is left out."""
+    if calls > 1:
+        function()
+    seconds = []
+    for _ in range(calls):
+        start = clock()
+        function()
+        seconds.append(clock() - start)
+    return seconds
+
+
+def quick_seconds(function, budget=0.04, clock=time.perf_counter):
+    """The least of a few calls of a function that has run before, for choosing between variants."""
+    least, spent, calls = float("inf"), 0.0, 0
+    while spent < budget and calls < 200:
+        seconds = burst(function, 1, clock)[0]
+        least, spent, calls = min(least, seconds), spent + seconds, calls + 1
+    return least
+
+
+def in_turn(ours, theirs, peak, estimates, clock=time.perf_counter, sleep=time.sleep):
+    """Rounds of a sample of the peak, a burst of ours and a burst of theirs, who take turns in going first.
+    estimates: seconds of a call of each.
+
+    A list of rounds {ours: [seconds], theirs: [seconds], peak: FLOP/s}."""
+    calls = [max(1, round(BURST_SECONDS / max(estimate, 1e-7))) for estimate in estimates]
+    length = sum(max(BURST_SECONDS, estimate) for estimate in estimates)
+    count = next(count for limit, count in ROUNDS if length <= limit)
+    sides = [("ours", ours, calls[0]), ("theirs", theirs, calls[1])]
+    rounds = []
+    for index in range(count):
+        sleep(REST_SECONDS)
+        sample = {"peak": peak()}
+        for name, function, number in sides if index % 2 == 0 else sides[::-1]:
+            sleep(REST_SECONDS)
+            sample[name] = burst(function, number, clock)
+        rounds.append(sample)
+    return rounds
+
+
+def side_summary(rounds, side, flops, steps, peak):
+    """Of one step: seconds, GFLOP/s of the median, percent of the peak."""
+    every = [seconds / steps for sample in rounds for seconds in sample[side]]
+    median = statistics.median(every)
+    return {"median": median, "min": min(every), "calls": len(every), "gflops": flops / median / 1e9,
+            "percent": 100 * flops / median / peak}
+
+
+def summary(rounds, flops, steps):
+    peak = statistics.median(sample["peak"] for sample in rounds)
+    medians = [[statistics.median(sample[side]) / steps for side in ("ours", "theirs")] for sample in rounds]
+    return {
+        "peak_gflops": peak / 1e9,
+        "ours": side_summary(rounds, "ours", flops, steps, peak),
+        "theirs": side_summary(rounds, "theirs", flops, steps, peak),
+        # How many times as fast ours is: neighbours in time are compared, then the median taken.
+        "ratio": statistics.median(theirs / ours for ours, theirs in medians),
+        "rounds": [[ours, theirs, sample["peak"]] for (ours, theirs), sample in zip(medians, rounds)],
+    }
