@@ -44,16 +44,23 @@ struct CausalNeedsNoRight : OpRewritePattern<AttentionOp> {
   }
 };
 
-// A side of the window that reaches past every key. With offset `input` nothing is known of it.
+// A side of the window that reaches past every key, wherever an offset of the call puts the
+// queries.
 struct DropWideWindow : OpRewritePattern<AttentionOp> {
   using OpRewritePattern::OpRewritePattern;
   LogicalResult matchAndRewrite(AttentionOp op, PatternRewriter& rewriter) const override {
-    if (op.getOffset() == Offset::kInput) return failure();
     auto kernel = op->getParentOfType<KernelOp>();
     const int64_t queries = kernel.getQueries().getMax(), keys = kernel.getKeys().getMax();
-    const bool end = op.getOffset() == Offset::kEnd;
     // The largest and the smallest i + offset.
-    const int64_t last = end ? keys - 1 : queries - 1, first = end ? -queries : 0;
+    constexpr int64_t kFarthestOffset = int64_t{1} << 30;  // that the runtime lets through
+    int64_t first = 0, last = queries - 1;
+    if (op.getOffset() == Offset::kEnd) {
+      first = -queries;
+      last = keys - 1;
+    } else if (op.getOffset() == Offset::kInput) {
+      first -= kFarthestOffset;
+      last += kFarthestOffset;
+    }
     const bool left = op.getLeft() && last - static_cast<int64_t>(*op.getLeft()) <= 0;
     const bool right = op.getRight() && first + static_cast<int64_t>(*op.getRight()) >= keys - 1;
     if (!left && !right) return failure();

@@ -1,5 +1,6 @@
 #include "generator/pipeline/scores.h"
 
+#include <cstdlib>
 #include <limits>
 
 namespace mha {
@@ -19,6 +20,17 @@ const double kLog2E = 1.4426950408889634;
 const double kLn2 = 0.6931471805599453;
 const float kInfinity = std::numeric_limits<float>::infinity();
 const float kLowest = std::numeric_limits<float>::lowest();
+
+// place + step. An offset may put a place 2^30 and more from 0: with a step of that size too the
+// sum leaves int32. It is then taken to the nearest number that still lies before or behind all
+// keys.
+Expr moved(const Expr& place, int64_t step) {
+  constexpr int64_t kLarge = int64_t{1} << 29;
+  if (std::abs(step) < kLarge) return place + static_cast<int>(step);
+  Expr sum = Halide::cast<int64_t>(place) + Halide::cast<int64_t>(static_cast<int>(step));
+  return Halide::cast<int>(
+      Halide::clamp(sum, Halide::cast<int64_t>(-1), Halide::cast<int64_t>(1 << 30)));
+}
 
 Expr both(const Expr& a, const Expr& b) { return a.defined() ? a && b : b; }
 
@@ -100,23 +112,22 @@ Expr Scores::row_in_block(const Expr& row) const {
 
 Expr Scores::query_key_begin(const Expr& first) const {
   if (!plan_.attention.left) return first_key_;
-  const int left = static_cast<int>(*plan_.attention.left);
-  return max(first_key_, first_query_ + first + offset_ - left);
+  return max(first_key_, moved(first_query_ + first + offset_, -*plan_.attention.left));
 }
 
 Expr Scores::query_key_end(const Expr& query_end) const {
   if (!plan_.attention.right) return keys_;
   Expr end = first_query_ + query_end;
   if (query_tail) end = min(end, query_length);
-  return min(keys_, end + offset_ + static_cast<int>(*plan_.attention.right));
+  return min(keys_, moved(end + offset_, *plan_.attention.right));
 }
 
 Expr Scores::visible() const {
   const Attention& attention = plan_.attention;
   Expr key = c * blocking_.key_block + x, place = first_query_ + y + offset_;
   Expr sees;
-  if (attention.right) sees = key <= place + static_cast<int>(*attention.right);
-  if (attention.left) sees = both(sees, key >= place - static_cast<int>(*attention.left));
+  if (attention.right) sees = key <= moved(place, *attention.right);
+  if (attention.left) sees = both(sees, key >= moved(place, -*attention.left));
   if (attention.key_lengths || key_tail_) sees = both(sees, key < keys_);
   if (attention.key_starts) sees = both(sees, key >= first_key_);
   if (attention.mask == MaskTensor::kNone) return sees;
