@@ -16,8 +16,12 @@ namespace {
 using Halide::Expr;
 using Halide::Internal::Call;
 using Halide::Internal::FloatImm;
+using Halide::Internal::GT;
 using Halide::Internal::IRMutator;
 using Halide::Internal::LE;
+using Halide::Internal::LT;
+using Halide::Internal::Select;
+using Halide::Internal::Variable;
 
 class Changer : public IRMutator {
  public:
@@ -117,10 +121,57 @@ ExprRule strict_comparison() {
   };
 }
 
-ExprRule constant_call(const std::string& func, float value) {
+ExprRule weak_comparison() {
+  return [](const Expr& expression) -> Expr {
+    if (const GT* comparison = expression.as<GT>()) return comparison->a >= comparison->b;
+    const LT* mirrored = expression.as<LT>();
+    return mirrored != nullptr ? mirrored->a <= mirrored->b : Expr();
+  };
+}
+
+ExprRule always(bool first) {
+  return [=](const Expr& expression) -> Expr {
+    const Select* choice = expression.as<Select>();
+    if (choice == nullptr) return {};
+    return first ? choice->true_value : choice->false_value;
+  };
+}
+
+ExprRule changed_call(const std::string& name, const CallChange& change) {
   return [=](const Expr& expression) -> Expr {
     const Call* call = expression.as<Call>();
-    return call != nullptr && plain_name(call->name) == func ? Expr(value) : Expr();
+    return call != nullptr && plain_name(call->name) == name ? change(call) : Expr();
+  };
+}
+
+ExprRule constant_call(const std::string& name, float value) {
+  return changed_call(name, [=](const Call* call) { return Halide::cast(call->type, value); });
+}
+
+ExprRule changed_argument(const std::string& name, size_t argument,
+                          const std::function<Expr(const Expr&)>& change) {
+  return changed_call(name, [=](const Call* call) {
+    std::vector<Expr> args = call->args;
+    args.at(argument) = change(args.at(argument));
+    return Call::make(call->type, call->name, args, call->call_type, call->func, call->value_index,
+                      call->image, call->param);
+  });
+}
+
+ExprRule swapped_arguments(const std::string& name, size_t a, size_t b) {
+  return changed_call(name, [=](const Call* call) {
+    std::vector<Expr> args = call->args;
+    std::swap(args.at(a), args.at(b));
+    return Call::make(call->type, call->name, args, call->call_type, call->func, call->value_index,
+                      call->image, call->param);
+  });
+}
+
+ExprRule changed_scalar(const std::string& name, const std::function<Expr(const Expr&)>& change) {
+  return [=](const Expr& expression) -> Expr {
+    const Variable* variable = expression.as<Variable>();
+    return variable != nullptr && variable->name.ends_with("_" + name) ? change(expression)
+                                                                       : Expr();
   };
 }
 

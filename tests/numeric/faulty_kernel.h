@@ -44,8 +44,21 @@ void shorten_reduction(Program& program, const std::string& stage, const std::st
 ExprRule scaled_constant(double value, double factor);
 // a <= b becomes a < b.
 ExprRule strict_comparison();
-// Calls of a Func of this name become `value`.
-ExprRule constant_call(const std::string& func, float value);
+// a > b becomes a >= b.
+ExprRule weak_comparison();
+// A choice becomes its first or its second value.
+ExprRule always(bool first);
+// Calls of a Func or reads of an input of this name become what `change` makes of them.
+using CallChange = std::function<Halide::Expr(const Halide::Internal::Call*)>;
+ExprRule changed_call(const std::string& name, const CallChange& change);
+ExprRule constant_call(const std::string& name, float value);
+// A read of an input with one of its arguments changed, or two of them swapped.
+ExprRule changed_argument(const std::string& name, size_t argument,
+                          const std::function<Halide::Expr(const Halide::Expr&)>& change);
+ExprRule swapped_arguments(const std::string& name, size_t a, size_t b);
+// A number that the stage is called with, by the end of its name: "first_row".
+ExprRule changed_scalar(const std::string& name,
+                        const std::function<Halide::Expr(const Halide::Expr&)>& change);
 
 }  // namespace mha
 

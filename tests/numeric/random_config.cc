@@ -10,10 +10,6 @@
 namespace mha {
 namespace {
 
-// What the generator does not build yet.
-constexpr bool kWindow = false, kKeyStarts = false, kMaskTensor = false, kCross = false,
-               kPacked = false, kPairOutputs = false, kWithoutOutput = false, kTopK = false;
-
 template <typename T>
 T pick(Random& random, std::initializer_list<T> values) {
   return values.begin()[random.integer(0, static_cast<int64_t>(values.size()) - 1)];
@@ -35,14 +31,12 @@ std::string length_text(Random& random, int64_t max) {
 // "[a, b]" of those that are drawn; at least one.
 std::string output_list(Random& random) {
   std::vector<std::string> names;
-  if (!kWithoutOutput || chance(random, 0.85)) names.push_back("output");
+  if (chance(random, 0.85)) names.push_back("output");
   if (chance(random, 0.25)) names.push_back("weights");
-  if (kPairOutputs && chance(random, 0.2)) names.push_back("mean_weights");
+  if (chance(random, 0.2)) names.push_back("mean_weights");
   if (chance(random, 0.4)) names.push_back("lse");
-  if (kPairOutputs) {
-    for (const char* name : {"scores", "scores_capped", "scores_masked"}) {
-      if (chance(random, 0.15)) names.emplace_back(name);
-    }
+  for (const char* name : {"scores", "scores_capped", "scores_masked"}) {
+    if (chance(random, 0.15)) names.emplace_back(name);
   }
   if (names.empty()) names.emplace_back("lse");
   std::string text = "[";
@@ -55,13 +49,13 @@ std::string output_list(Random& random) {
 std::string random_config(Random& random) {
   std::ostringstream yaml;
   const bool block = chance(random, 0.4);
-  const bool packed = kPacked && chance(random, 0.2);
-  const bool cross = kCross && block && chance(random, 0.25);
+  const bool packed = chance(random, 0.2);
+  const bool cross = block && chance(random, 0.25);
   const bool own_keys = !packed && (cross || !block) && chance(random, 0.8);  // Lk is not Lq
   const bool causal = chance(random, 0.4);
-  const bool window = kWindow && chance(random, 0.3);
+  const bool window = chance(random, 0.3);
   const bool lengths = chance(random, 0.35);
-  const bool starts = kKeyStarts && chance(random, 0.2);
+  const bool starts = chance(random, 0.2);
   const double tensor = random.uniform();  // of the mask
   const double offset = random.uniform();
 
@@ -105,7 +99,7 @@ std::string random_config(Random& random) {
     const int64_t right = pick<int64_t>(random, {-1, 0, 0, 1, 5, 33, 64});
     masks += ", window: {left: " + std::to_string(left) + ", right: " + std::to_string(right) + "}";
   }
-  if (kMaskTensor && tensor < 0.3) {
+  if (tensor < 0.3) {
     masks += tensor < 0.15 ? ", tensor: bool" : ", tensor: additive";
   }
   if (lengths) masks += ", key_lengths: true";
@@ -114,7 +108,7 @@ std::string random_config(Random& random) {
   if (offset < 0.25) yaml << "query_offset: end\n";
   if (offset > 0.75) yaml << "query_offset: input\n";
   yaml << "outputs: " << output_list(random) << "\n";
-  if (kTopK && chance(random, 0.2)) {
+  if (chance(random, 0.2)) {
     yaml << "top_k: " << std::min(key, pick<int64_t>(random, {1, 2, 5, 8, 17})) << "\n";
   }
   return yaml.str();
