@@ -85,7 +85,9 @@ StageSchedule attention_default(const Plan& plan, const Machine& machine) {
   // Four vectors of queries share each element of K that is loaded; fewer where there are no more
   // queries.
   const int query_vectors = queries <= lanes ? 1 : 2;
-  const int wanted_queries = lanes * (queries <= lanes ? 1 : queries <= 2 * lanes ? 2 : 4);
+  // Causal and window: fewer queries have less of their keys masked.
+  const bool bands = a.left || a.right;
+  const int wanted_queries = lanes * (queries <= lanes ? 1 : queries <= 2 * lanes || bands ? 2 : 4);
   const int value_vectors = tile_vectors(padded_width(a.d_value, lanes) / lanes);
   const QueryTiles tiles =
       query_tiles(wanted_queries, query_vectors * lanes,
@@ -93,15 +95,17 @@ StageSchedule attention_default(const Plan& plan, const Machine& machine) {
   // Blocks of scores and probabilities that stay in L1 beside the tiles; of longer sequences larger
   // ones, so that the partial results of a query block stay in L2 until they are merged.
   int key_tile = tile_rows(machine, "attention", "key_tile", query_vectors, keys);
-  const int64_t wanted_keys = keys <= 2048 ? 128 : 512;
+  const int64_t wanted_keys = bands ? 256 : keys <= 2048 ? 128 : 512;
   while (largest_multiple("key_block", key_tile, wanted_keys) == 0) key_tile--;
   const int key_block = largest_multiple("key_block", key_tile, wanted_keys);
   // Vector loads need V's rows padded. Rows that lie a multiple of 4 KiB apart share a few sets of
   // L1, and rows of long sequences are better read from as few pages as they need.
   const bool block = plan.op == Op::kBlock;
   const bool interleaved = plan.layout == Layout::kBshd && a.kv_heads > 1;
-  const bool aliased = interleaved && a.kv_heads * a.d_value * 4 % 4096 == 0;
-  const bool long_keys = !block && interleaved && queries >= 128 && keys > 4096;
+  // Of a window's keys each is read too few times to be worth a copy.
+  const bool window = a.left && a.right;
+  const bool aliased = interleaved && !window && a.kv_heads * a.d_value * 4 % 4096 == 0;
+  const bool long_keys = !block && !window && interleaved && queries >= 128 && keys > 4096;
   const bool pack_values =
       !block && (a.d_value % lanes != 0 || (aliased && queries >= 128 && keys >= 256) || long_keys);
   return {"attention",

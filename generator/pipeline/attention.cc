@@ -35,27 +35,23 @@ Stage build_attention(const Plan& plan, const Blocking& blocking, const Attentio
   Scores s(plan, blocking.attention, scalars, {in.q, in.k, in.mask}, softmax_unit(plan));
   Var d = s.d, y = s.y, x = s.x, c = s.c, t = s.t, h = s.h, b = s.b;
 
-  // Reductions over the width; over the keys of a block between the first and the last that any
-  // query of the task sees (rx), in whole tiles (rs); between those that any query of a register
-  // tile sees (rv); over blocks. The domains of a block are trimmed where they are walked, as
-  // updates: Halide would compute a pure Func over the whole block.
+  // Reductions over the width; over the tiles of keys of a block that some query of the task sees
+  // (rs, rx, rp: what a tile holds beyond them is masked); over the keys that some query of a
+  // register tile of the product with V sees (rv); over blocks. The domains of a block are trimmed
+  // where they are walked, as updates: Halide would compute a pure Func over the whole block.
   const int key_tile = blocking.attention.key_tile, value_rows = blocking.attention.value_rows;
   RDom rd(0, d_head, "rd"), rx(0, key_block, "rx"), rs(0, key_block, "rs"), rp(0, key_block, "rp"),
       rv(0, key_block, "rv");
-  Expr first_tile_query = y / value_rows * value_rows;
-  if (s.bounded || key_range.max % key_block != 0) {
-    rs.where(c * key_block + rs / key_tile * key_tile < s.key_end);
-    rx.where(c * key_block + rx < s.key_end);
-    rp.where(c * key_block + rp < s.key_end);
-    rv.where(c * key_block + rv < s.query_key_end(first_tile_query + value_rows));
-  }
   const bool begins = attention.left || attention.key_starts;
-  if (begins) {
-    rs.where(c * key_block + rs / key_tile * key_tile + key_tile > s.key_begin);
-    rx.where(c * key_block + rx >= s.key_begin);
-    rp.where(c * key_block + rp >= s.key_begin);
-    rv.where(c * key_block + rv >= s.query_key_begin(first_tile_query));
+  const bool ends = s.bounded || key_range.max % key_block != 0;
+  for (RDom* keys : {&rs, &rx, &rp}) {
+    Expr first = c * key_block + *keys / key_tile * key_tile;
+    if (ends) keys->where(first < s.key_end);
+    if (begins) keys->where(first + key_tile > s.key_begin);
   }
+  Expr first_row = y / value_rows * value_rows;
+  if (ends) rv.where(c * key_block + rv < s.query_key_end(first_row + value_rows));
+  if (begins) rv.where(c * key_block + rv >= s.query_key_begin(first_row));
   Expr first_block = begins ? s.key_begin / key_block : Expr(0);
   Expr blocks = (s.key_end + key_block - 1) / key_block - first_block;
   RDom rc(first_block, begins ? max(blocks, 0) : blocks, "rc");
