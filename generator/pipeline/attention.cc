@@ -35,19 +35,20 @@ Stage build_attention(const Plan& plan, const Blocking& blocking, const Attentio
   Scores s(plan, blocking.attention, scalars, {in.q, in.k, in.mask}, softmax_unit(plan));
   Var d = s.d, y = s.y, x = s.x, c = s.c, t = s.t, h = s.h, b = s.b;
 
-  // Reductions over the width; over the tiles of keys of a block that some query of the task sees
-  // (rs, rx, rp: what a tile holds beyond them is masked); over the keys that some query of a
-  // register tile of the product with V sees (rv); over blocks. The domains of a block are trimmed
-  // where they are walked, as updates: Halide would compute a pure Func over the whole block.
+  // Reductions over the width; over the keys of a block that some query of the task sees, from a
+  // whole tile on (rx, rp) and in whole tiles (rs); over those that some query of a register tile
+  // of the product with V sees (rv); over blocks. The domains of a block are trimmed where they are
+  // walked, as updates: Halide would compute a pure Func over the whole block. What is walked
+  // before the first visible key is masked.
   const int key_tile = blocking.attention.key_tile, value_rows = blocking.attention.value_rows;
   RDom rd(0, d_head, "rd"), rx(0, key_block, "rx"), rs(0, key_block, "rs"), rp(0, key_block, "rp"),
       rv(0, key_block, "rv");
   const bool begins = attention.left || attention.key_starts;
   const bool ends = s.bounded || key_range.max % key_block != 0;
   for (RDom* keys : {&rs, &rx, &rp}) {
-    Expr first = c * key_block + *keys / key_tile * key_tile;
-    if (ends) keys->where(first < s.key_end);
-    if (begins) keys->where(first + key_tile > s.key_begin);
+    Expr tile = c * key_block + *keys / key_tile * key_tile;
+    if (ends) keys->where((keys == &rs ? tile : c * key_block + *keys) < s.key_end);
+    if (begins) keys->where(tile + key_tile > s.key_begin);
   }
   Expr first_row = y / value_rows * value_rows;
   if (ends) rv.where(c * key_block + rv < s.query_key_end(first_row + value_rows));
