@@ -232,3 +232,39 @@ mha.kernel @given_offset batch <1, 1> queries <64, 64> keys <64, 64> self {
   %o = mha.attention %q, %q, %q query_offset(%offset : tensor<1xi32>) {scale = 0.125, offset = #mha.offset<input>} : tensor<1x64x4x8xf32>, tensor<1x64x4x8xf32>, tensor<1x64x4x8xf32> -> tensor<1x64x4x8xf32>
   mha.return %o as ["output"] : tensor<1x64x4x8xf32>
 }
+
+// -----
+
+// Causal sees nothing to the right, and a left side of eight reaches past nine keys' first.
+// CHECK-LABEL: @wide_window
+// CHECK: mha.attention %query, %key, %key {causal, scale
+mha.kernel @wide_window batch <1, 1> queries <9, 9> keys <9, 9> {
+  %q = mha.input "query" : tensor<1x9x4x8xf32>
+  %k = mha.input "key" : tensor<1x9x4x8xf32>
+  %o = mha.attention %q, %k, %k {scale = 0.125, causal, left = 8, right = 3} : tensor<1x9x4x8xf32>, tensor<1x9x4x8xf32>, tensor<1x9x4x8xf32> -> tensor<1x9x4x8xf32>
+  mha.return %o as ["output"] : tensor<1x9x4x8xf32>
+}
+
+// -----
+
+// One narrower on each side, and both stay.
+// CHECK-LABEL: @narrow_window
+// CHECK: mha.attention %query, %key, %key {left = 7 : i64, right = 7 : i64, scale
+mha.kernel @narrow_window batch <1, 1> queries <9, 9> keys <9, 9> {
+  %q = mha.input "query" : tensor<1x9x4x8xf32>
+  %k = mha.input "key" : tensor<1x9x4x8xf32>
+  %o = mha.attention %q, %k, %k {scale = 0.125, left = 7, right = 7} : tensor<1x9x4x8xf32>, tensor<1x9x4x8xf32>, tensor<1x9x4x8xf32> -> tensor<1x9x4x8xf32>
+  mha.return %o as ["output"] : tensor<1x9x4x8xf32>
+}
+
+// -----
+
+// A window compares places as a causal mask does: the end stays the end.
+// CHECK-LABEL: @window_at_the_end
+// CHECK: mha.attention {{.*}} {left = 2 : i64, offset = #mha.offset<end>, scale
+mha.kernel @window_at_the_end batch <1, 1> queries <2, 2> keys <9, 9> {
+  %q = mha.input "query" : tensor<1x2x4x8xf32>
+  %k = mha.input "key" : tensor<1x9x4x8xf32>
+  %o = mha.attention %q, %k, %k {scale = 0.125, left = 2, offset = #mha.offset<end>} : tensor<1x2x4x8xf32>, tensor<1x9x4x8xf32>, tensor<1x9x4x8xf32> -> tensor<1x2x4x8xf32>
+  mha.return %o as ["output"] : tensor<1x2x4x8xf32>
+}

@@ -534,3 +534,138 @@ mha.kernel @k batch <2, 2> queries <1, 2147483648> keys <7, 7> {
 
 // expected-error @+1 {{expects parent op 'mha.kernel'}}
 %x = mha.input "x" : tensor<2x3xf32>
+
+// -----
+
+mha.kernel @k batch <2, 2> queries <5, 5> keys <7, 7> {
+  %q = mha.input "query" : tensor<2x5x6x8xf32>
+  %k = mha.input "key" : tensor<2x7x3x8xf32>
+  // expected-error @+1 {{the window's left is -1; leave it out for an unlimited one}}
+  %o = mha.attention %q, %k, %k {scale = 0.5, left = -1} : tensor<2x5x6x8xf32>, tensor<2x7x3x8xf32>, tensor<2x7x3x8xf32> -> tensor<2x5x6x8xf32>
+  mha.return %o as ["output"] : tensor<2x5x6x8xf32>
+}
+
+// -----
+
+mha.kernel @k batch <2, 2> queries <5, 5> keys <7, 7> {
+  %q = mha.input "query" : tensor<2x5x6x8xf32>
+  %k = mha.input "key" : tensor<2x7x3x8xf32>
+  // expected-error @+1 {{the window's right is -2; leave it out}}
+  %o = mha.attention %q, %k, %k {scale = 0.5, right = -2} : tensor<2x5x6x8xf32>, tensor<2x7x3x8xf32>, tensor<2x7x3x8xf32> -> tensor<2x5x6x8xf32>
+  mha.return %o as ["output"] : tensor<2x5x6x8xf32>
+}
+
+// -----
+
+mha.kernel @k batch <2, 2> queries <5, 5> keys <7, 7> {
+  %q = mha.input "query" : tensor<2x5x6x8xf32>
+  %k = mha.input "key" : tensor<2x7x3x8xf32>
+  %m = mha.input "mask" : tensor<2x6x5x5xi1>
+  // expected-error @+1 {{mask must be [2, 6, 5, 7], not 'tensor<2x6x5x5xi1>'}}
+  %o = mha.attention %q, %k, %k mask(%m : tensor<2x6x5x5xi1>) {scale = 0.5} : tensor<2x5x6x8xf32>, tensor<2x7x3x8xf32>, tensor<2x7x3x8xf32> -> tensor<2x5x6x8xf32>
+  mha.return %o as ["output"] : tensor<2x5x6x8xf32>
+}
+
+// -----
+
+mha.kernel @k batch <2, 2> queries <5, 5> keys <7, 7> {
+  %q = mha.input "query" : tensor<2x5x6x8xf32>
+  %k = mha.input "key" : tensor<2x7x3x8xf32>
+  %s = mha.input "key_starts" : tensor<3xi32>
+  // expected-error @+1 {{key_starts has B = 3 but the kernel is for B = 2}}
+  %o = mha.attention %q, %k, %k key_starts(%s : tensor<3xi32>) {scale = 0.5} : tensor<2x5x6x8xf32>, tensor<2x7x3x8xf32>, tensor<2x7x3x8xf32> -> tensor<2x5x6x8xf32>
+  mha.return %o as ["output"] : tensor<2x5x6x8xf32>
+}
+
+// -----
+
+mha.kernel @k batch <2, 2> queries <5, 5> keys <7, 7> {
+  %q = mha.input "query" : tensor<2x5x6x8xf32>
+  %k = mha.input "key" : tensor<2x7x3x8xf32>
+  %s = mha.input "sequence_starts" : tensor<3xi32>
+  // expected-error @+1 {{only a packed kernel has sequence_starts}}
+  %o = mha.attention %q, %k, %k sequence_starts(%s : tensor<3xi32>) {scale = 0.5} : tensor<2x5x6x8xf32>, tensor<2x7x3x8xf32>, tensor<2x7x3x8xf32> -> tensor<2x5x6x8xf32>
+  mha.return %o as ["output"] : tensor<2x5x6x8xf32>
+}
+
+// -----
+
+mha.kernel @k batch <2, 2> queries <5, 5> keys <5, 5> self packed {
+  %q = mha.input "query" : tensor<2x5x6x8xf32>
+  %k = mha.input "key" : tensor<2x5x6x8xf32>
+  // expected-error @+1 {{the kernel is packed but no tensor gives sequence_starts}}
+  %o = mha.attention %q, %k, %k {scale = 0.5} : tensor<2x5x6x8xf32>, tensor<2x5x6x8xf32>, tensor<2x5x6x8xf32> -> tensor<2x5x6x8xf32>
+  mha.return %o as ["output"] : tensor<2x5x6x8xf32>
+}
+
+// -----
+
+mha.kernel @k batch <2, 2> queries <5, 5> keys <5, 5> self packed {
+  %q = mha.input "query" : tensor<2x5x6x8xf32>
+  %k = mha.input "key" : tensor<2x5x6x8xf32>
+  %s = mha.input "sequence_starts" : tensor<2xi32>
+  // expected-error @+1 {{sequence_starts has B + 1 = 2 but the kernel is for B + 1 = 3}}
+  %o = mha.attention %q, %k, %k sequence_starts(%s : tensor<2xi32>) {scale = 0.5} : tensor<2x5x6x8xf32>, tensor<2x5x6x8xf32>, tensor<2x5x6x8xf32> -> tensor<2x5x6x8xf32>
+  mha.return %o as ["output"] : tensor<2x5x6x8xf32>
+}
+
+// -----
+
+mha.kernel @k batch <2, 2> queries <5, 5> keys <7, 7> packed {
+  %q = mha.input "query" : tensor<2x5x6x8xf32>
+  %k = mha.input "key" : tensor<2x7x3x8xf32>
+  %s = mha.input "sequence_starts" : tensor<3xi32>
+  // expected-error @+1 {{packed sequences need Lk = Lq and the layout bshd}}
+  %o = mha.attention %q, %k, %k sequence_starts(%s : tensor<3xi32>) {scale = 0.5} : tensor<2x5x6x8xf32>, tensor<2x7x3x8xf32>, tensor<2x7x3x8xf32> -> tensor<2x5x6x8xf32>
+  mha.return %o as ["output"] : tensor<2x5x6x8xf32>
+}
+
+// -----
+
+mha.kernel @k batch <2, 2> queries <5, 5> keys <7, 7> {
+  %q = mha.input "query" : tensor<2x5x6x8xf32>
+  %k = mha.input "key" : tensor<2x7x3x8xf32>
+  // expected-error @+1 {{mean_weights must be [2, 5, 7], not 'tensor<2x6x5xf32>'}}
+  %o, %w = mha.attention %q, %k, %k {scale = 0.5} : tensor<2x5x6x8xf32>, tensor<2x7x3x8xf32>, tensor<2x7x3x8xf32> -> tensor<2x5x6x8xf32> mean_weights tensor<2x6x5xf32>
+  mha.return %o as ["output"] : tensor<2x5x6x8xf32>
+}
+
+// -----
+
+mha.kernel @k batch <2, 2> queries <5, 5> keys <7, 7> {
+  %q = mha.input "query" : tensor<2x5x6x8xf32>
+  %k = mha.input "key" : tensor<2x7x3x8xf32>
+  // expected-error @+1 {{scores_masked must be [2, 6, 5, 7]}}
+  %o, %w = mha.attention %q, %k, %k {scale = 0.5} : tensor<2x5x6x8xf32>, tensor<2x7x3x8xf32>, tensor<2x7x3x8xf32> -> tensor<2x5x6x8xf32> scores_masked tensor<2x6x7x5xf32>
+  mha.return %o as ["output"] : tensor<2x5x6x8xf32>
+}
+
+// -----
+
+mha.kernel @k batch <2, 2> queries <5, 5> keys <7, 7> {
+  %q = mha.input "query" : tensor<2x5x6x8xf32>
+  %k = mha.input "key" : tensor<2x7x3x8xf32>
+  // expected-error @+1 {{top_weights and top_indices come together}}
+  %o, %w = mha.attention %q, %k, %k {scale = 0.5} : tensor<2x5x6x8xf32>, tensor<2x7x3x8xf32>, tensor<2x7x3x8xf32> -> tensor<2x5x6x8xf32> top_weights tensor<2x6x5x3xf32>
+  mha.return %o as ["output"] : tensor<2x5x6x8xf32>
+}
+
+// -----
+
+mha.kernel @k batch <2, 2> queries <5, 5> keys <7, 7> {
+  %q = mha.input "query" : tensor<2x5x6x8xf32>
+  %k = mha.input "key" : tensor<2x7x3x8xf32>
+  // expected-error @+1 {{top_k is 8 of at most 7 keys}}
+  %o, %w, %i = mha.attention %q, %k, %k {scale = 0.5} : tensor<2x5x6x8xf32>, tensor<2x7x3x8xf32>, tensor<2x7x3x8xf32> -> tensor<2x5x6x8xf32> top_weights tensor<2x6x5x8xf32> top_indices tensor<2x6x5x8xi32>
+  mha.return %o as ["output"] : tensor<2x5x6x8xf32>
+}
+
+// -----
+
+mha.kernel @k batch <2, 2> queries <5, 5> keys <7, 7> {
+  %q = mha.input "query" : tensor<2x5x6x8xf32>
+  %k = mha.input "key" : tensor<2x7x3x8xf32>
+  // expected-error @+1 {{top_indices must be [2, 6, 5, 3]}}
+  %o, %w, %i = mha.attention %q, %k, %k {scale = 0.5} : tensor<2x5x6x8xf32>, tensor<2x7x3x8xf32>, tensor<2x7x3x8xf32> -> tensor<2x5x6x8xf32> top_weights tensor<2x6x5x3xf32> top_indices tensor<2x6x5x4xi32>
+  mha.return %o as ["output"] : tensor<2x5x6x8xf32>
+}

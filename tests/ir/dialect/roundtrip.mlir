@@ -47,3 +47,18 @@ mha.kernel @bhsd batch <2, 2> queries <5, 5> keys <7, 7> {
   %o = mha.attention %q, %k, %v {layout = #mha.layout<bhsd>, scale = 0.5} : tensor<2x6x5x8xf32>, tensor<2x3x7x8xf32>, tensor<2x3x7x9xf32> -> tensor<2x6x5x9xf32>
   mha.return %o as ["output"] : tensor<2x6x5x9xf32>
 }
+
+// CHECK-LABEL: mha.kernel @everything batch <2, 2> queries <1, 5> keys <1, 5> self packed {
+mha.kernel @everything batch <2, 2> queries <1, 5> keys <1, 5> self packed {
+  %q = mha.input "query" : tensor<2x?x4x8xf32>
+  %k = mha.input "key" : tensor<2x?x2x8xf32>
+  %first = mha.input "key_starts" : tensor<2xi32>
+  %starts = mha.input "sequence_starts" : tensor<3xi32>
+  %m = mha.input "mask" : tensor<2x4x?x?xi1>
+  // CHECK: %output, %lse, %weights, %mean_weights, %scores, %scores_masked, %top_weights, %top_indices = mha.attention
+  // CHECK-SAME: key_starts(%key_starts : tensor<2xi32>) sequence_starts(%sequence_starts : tensor<3xi32>)
+  // CHECK-SAME: mask(%mask : tensor<2x4x?x?xi1>) {left = 3 : i64, right = 2 : i64, scale = 5.000000e-01 : f64}
+  // CHECK-SAME: mean_weights tensor<2x?x?xf32> scores tensor<2x4x?x?xf32> scores_masked tensor<2x4x?x?xf32> top_weights tensor<2x4x?x3xf32> top_indices tensor<2x4x?x3xi32>
+  %o, %lse, %w, %mean, %s, %sm, %tw, %ti = mha.attention %q, %k, %k key_starts(%first : tensor<2xi32>) sequence_starts(%starts : tensor<3xi32>) mask(%m : tensor<2x4x?x?xi1>) {left = 3, right = 2, scale = 0.5} : tensor<2x?x4x8xf32>, tensor<2x?x2x8xf32>, tensor<2x?x2x8xf32> -> tensor<2x?x4x8xf32> lse tensor<2x4x?xf32> weights tensor<2x4x?x?xf32> mean_weights tensor<2x?x?xf32> scores tensor<2x4x?x?xf32> scores_masked tensor<2x4x?x?xf32> top_weights tensor<2x4x?x3xf32> top_indices tensor<2x4x?x3xi32>
+  mha.return %o, %ti as ["output", "top_indices"] : tensor<2x?x4x8xf32>, tensor<2x4x?x3xi32>
+}
