@@ -1,10 +1,12 @@
 """Two functions timed against each other: bursts in turn, beside the machine's peak."""
 
+import math
 import statistics
 import time
 
 BURST_SECONDS = 0.03  # of calls without a break, for each side of a round
 REST_SECONDS = 0.01  # until the pool of the other side sleeps: it watches for work for a few ms
+CLOSE = 0.05  # a ratio so near 1 is measured over as many rounds again
 ROUNDS = ((0.15, 7), (0.6, 5), (float("inf"), 3))  # for rounds of at most that many seconds
 
 
@@ -50,6 +52,16 @@ def in_turn(ours, theirs, peak, estimates, clock=time.perf_counter, sleep=time.s
     return rounds
 
 
+def round_ratios(rounds):
+    """How many times as fast ours is, in each round: neighbours in time are compared."""
+    return [statistics.median(sample["theirs"]) / statistics.median(sample["ours"]) for sample in rounds]
+
+
+def is_close(rounds):
+    """Whether the ratio is so near 1 that it deserves more rounds."""
+    return abs(math.log(statistics.median(round_ratios(rounds)))) < CLOSE
+
+
 def side_summary(rounds, side, flops, steps, peak):
     """Of one step: seconds, GFLOP/s of the median, percent of the peak."""
     every = [seconds / steps for sample in rounds for seconds in sample[side]]
@@ -65,7 +77,6 @@ def summary(rounds, flops, steps):
         "peak_gflops": peak / 1e9,
         "ours": side_summary(rounds, "ours", flops, steps, peak),
         "theirs": side_summary(rounds, "theirs", flops, steps, peak),
-        # How many times as fast ours is: neighbours in time are compared, then the median taken.
-        "ratio": statistics.median(theirs / ours for ours, theirs in medians),
+        "ratio": statistics.median(round_ratios(rounds)),
         "rounds": [[ours, theirs, sample["peak"]] for (ours, theirs), sample in zip(medians, rounds)],
     }

@@ -202,6 +202,12 @@ class Measuring(unittest.TestCase):
         seconds = measure.burst(time.spends("ours", 0.001), 30, clock=lambda: time.now)
         self.assertEqual((len(seconds), len(time.order)), (30, 31))
 
+    def test_close_calls_are_told(self):
+        rounds = [{"ours": [2.0], "theirs": [theirs]} for theirs in (1.0, 2.05, 9.0)]
+        self.assertTrue(measure.is_close(rounds))
+        self.assertFalse(measure.is_close([{"ours": [1.0], "theirs": [1.06]}]))
+        self.assertFalse(measure.is_close([{"ours": [1.06], "theirs": [1.0]}]))
+
     def test_summary(self):
         rounds = [{"ours": [2.0, 2.0], "theirs": [3.0, 5.0], "peak": 100.0},
                   {"ours": [1.0, 3.0], "theirs": [2.0, 2.0], "peak": 200.0},
