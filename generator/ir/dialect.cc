@@ -9,6 +9,19 @@
 #define GET_OP_CLASSES
 #include "generator/ir/mha_ops.cc.inc"
 
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define MHA_ADDRESS_SANITIZER
+#endif
+#endif
+#if defined(MHA_ADDRESS_SANITIZER) || defined(__SANITIZE_ADDRESS__)
+// The arenas of LLVM mark their unused memory in code that is compiled with AddressSanitizer, which
+// ours is and Debian's libMLIR is not: it hands out of the same arenas without taking the marks
+// away, and a use of such memory would be taken for an error.
+extern "C" const char* __asan_default_options();
+extern "C" const char* __asan_default_options() { return "allow_user_poisoning=0"; }
+#endif
+
 namespace mha::ir {
 
 using llvm::StringRef;
