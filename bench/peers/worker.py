@@ -32,6 +32,7 @@ def try_variants(problem, variants):
         tried.append(entry)
         try:
             run, output = build()
+            measure.rest()  # the variant before may have threads of its own that still watch for work
             first = measure.burst(run, 1)[0]
             entry["error"] = problem.error(output(), layout)
             if entry["error"] > problems.TOLERANCE:
@@ -51,6 +52,7 @@ def try_variants(problem, variants):
     limit = NEAR * min(entry["seconds"] for entry, _, _ in right)
     right = [candidate for candidate in right if candidate[0]["seconds"] <= limit]
     for entry, run, _ in right if len(right) > 1 and limit < LONG else []:
+        measure.rest()
         entry["seconds"] = min(entry["seconds"], measure.quick_seconds(run, 0.1))
     return min(right, key=lambda candidate: candidate[0]["seconds"]), tried
 

@@ -184,11 +184,11 @@ class Measuring(unittest.TestCase):
     def test_sides_take_turns_and_rest_in_between(self):
         time = Time()
 
-        def rest(seconds):
+        def rest():
             time.order.append("rest")
-            time.now += seconds
+            time.now += 1
         rounds = measure.in_turn(time.spends("ours", 0.2), time.spends("theirs", 0.3), lambda: 1e9, (0.2, 0.3),
-                                 clock=lambda: time.now, sleep=rest)
+                                 clock=lambda: time.now, resting=rest)
         self.assertEqual(len(rounds), 5)
         self.assertEqual([word for word in time.order if word != "rest"][:4],
                          ["ours", "theirs", "theirs", "ours"])
@@ -196,6 +196,15 @@ class Measuring(unittest.TestCase):
             if word != "rest":
                 self.assertEqual(time.order[index - 1], "rest")
         self.assertAlmostEqual(rounds[3]["theirs"][0], 0.3)
+
+    def test_rest_lasts_until_no_thread_works(self):
+        used = iter([0.0, 0.004, 0.004, 0.008, 0.008, 0.0081, 7.0])
+        naps = []
+        measure.rest(used=lambda: next(used), sleep=naps.append)
+        self.assertEqual(len(naps), 3)
+        always = iter(range(1000))
+        measure.rest(used=lambda: next(always), sleep=naps.append)
+        self.assertEqual(len(naps), 3 + measure.MOST_RESTS)
 
     def test_short_calls_come_in_bursts_of_which_the_first_call_is_not_timed(self):
         time = Time()
