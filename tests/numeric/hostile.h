@@ -15,6 +15,10 @@ inline constexpr char kAllOutputs[] =
     ", outputs: [output, weights, mean_weights, lse, scores, scores_capped, scores_masked]"
     ", top_k: 5}";
 
+// Of every output that knows masks.
+inline constexpr char kMaskedOutputs[] =
+    ", outputs: [output, weights, mean_weights, lse, scores_masked], top_k: 5}";
+
 // Fails the test where an output is beyond its bound.
 void expect_right(const TestKernel& kernel, const CallLengths& lengths, const HostTensors& inputs,
                   const Outputs& outputs);

@@ -225,7 +225,7 @@ TEST(Hostile, RowsThatSeeNothingByEachMask) {
     const TestKernel kernel(
         std::string("{version: 1, name: blind, op: attention, heads: 2, d_head: 9, batch: 3,"
                     " query_length: 20, key_length: 140, ") +
-        blind.mask + kAllOutputs);
+        blind.mask + kMaskedOutputs);
     const CallLengths lengths{3, 20, 140};
     HostTensors inputs = random_inputs(kernel.spec(), lengths, 2);
     blind.fill(kernel.spec(), inputs);
@@ -258,7 +258,7 @@ TEST(Hostile, LowestFloatInWholeRowsAndInParts) {
         std::string("{version: 1, name: lowest, op: attention, heads: 2, d_head: 16, batch: 2,"
                     " query_length: 40, key_length: 200, query_offset: end,"
                     " mask: {tensor: additive") +
-        more + "}" + kAllOutputs);
+        more + "}" + kMaskedOutputs);
     const CallLengths lengths{2, 40, 200};
     HostTensors inputs = random_inputs(kernel.spec(), lengths, 3);
     if (inputs.count("key_lengths") > 0) inputs.at("key_lengths").ints = {200, 131};
