@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -334,6 +335,9 @@ std::string check_against_reference(const TestKernel& kernel, const CallLengths&
     }
     if (!plain) continue;
     tally->kernel_squares[name] += square_of_errors(values, expected);
+    tally->rounded[name] +=
+        std::count_if(expected.bounds.values.begin(), expected.bounds.values.end(),
+                      [](double bound) { return bound > 0; });
     tally->plain_squares[name] +=
         square_of_errors(by_hand.at(name), expected_of(name, by_hand, want));
   }

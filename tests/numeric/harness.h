@@ -90,6 +90,7 @@ struct Tally {
   int64_t compared = 0, zeros = 0;
   // Squares of errors in units of the bound, so that calls of all sizes weigh alike.
   std::map<std::string, double> kernel_squares, plain_squares;
+  std::map<std::string, int64_t> rounded;  // how many errors they sum: elements with a bound
 };
 
 // Empty when every output is within its bound, else what is wrong. With `plain` the plain f32
