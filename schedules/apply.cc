@@ -340,17 +340,19 @@ void schedule_projection(Stage& stage, const StageSchedule& params, const Machin
   const TailStrategy tail = exact ? kRoundUp : TailStrategy::GuardWithIf;
   output.split(column, c_outer, c_inner, panel, tail)
       .split(t, t_outer, t_inner, row_tile, tail)
-      .reorder(c_inner, t_inner, t_outer, c_outer)
+      .reorder(c_inner, t_inner, c_outer, t_outer)
       .vectorize(c_inner, vector, tail);
   // One whole tile at a time, which the divisions in output's definition hide where the tile is no
   // power of two.
   product.bound(i, 0, panel).bound(j, 0, row_tile).bound_extent(Var("rows"), 1);
-  LoopLevel level(output, t_outer);
+  product.bound_extent(Var("p"), 1);
+  LoopLevel level(output, c_outer);
   if (exact) {
     output.unroll(c_inner).unroll(t_inner);
   } else {
     // Whole tiles are computed, and only what exists is stored.
     tile.bound(i, 0, panel).bound(j, 0, row_tile).bound_extent(Var("rows"), 1);
+    tile.bound_extent(Var("p"), 1);
     tile.compute_at(level).vectorize(i, vector, kRoundUp).unroll(i).unroll(j);
     level = LoopLevel(tile, Var::outermost());
     tile.store_in(MemoryType::Stack);

@@ -114,6 +114,10 @@ void check_projection(const StageSchedule& s, int64_t width, const Machine& mach
     check.rule("panel_vectors", wide % (s.get("panel_vectors") * lanes) == 0,
                "x " + std::to_string(lanes) + " lanes must divide the padded head width " +
                    std::to_string(wide));
+    const int64_t panel = s.get("panel_vectors") * lanes;
+    check.rule("task_panels", wide % panel != 0 || wide % (s.get("task_panels") * panel) == 0,
+               "panels of " + std::to_string(panel) +
+                   " columns must divide the padded head width " + std::to_string(wide));
   }
 }
 

@@ -105,7 +105,8 @@ StageSchedule attention_default(const Plan& plan, const Machine& machine) {
   // Of a window's keys each is read too few times to be worth a copy.
   const bool window = a.left && a.right;
   const bool aliased = interleaved && !window && a.kv_heads * a.d_value * 4 % 4096 == 0;
-  const bool long_keys = !block && !window && interleaved && queries >= 128 && keys > 4096;
+  const bool copied = !block && !window && interleaved && queries >= 128;
+  const bool copy_keys = copied && keys >= 2048, long_keys = copied && keys > 4096;
   const bool pack_values =
       !block && (a.d_value % lanes != 0 || (aliased && queries >= 128 && keys >= 256) || long_keys);
   return {"attention",
@@ -117,7 +118,7 @@ StageSchedule attention_default(const Plan& plan, const Machine& machine) {
            {"value_vectors", value_vectors},
            {"width_unroll", 4},
            {"key_unroll", 2},
-           {"pack_keys", long_keys ? 1 : 0},
+           {"pack_keys", copy_keys ? 1 : 0},
            {"pack_values", pack_values ? 1 : 0}}};
 }
 
@@ -125,12 +126,22 @@ StageSchedule projection_default(const std::string& stage, int64_t width, int64_
                                  const Machine& machine) {
   const int vectors = tile_vectors((width + machine.vector_floats - 1) / machine.vector_floats);
   const int row_tile = tile_rows(machine, stage, "row_tile", vectors, fixed ? rows : 8);
-  int task_rows = 512;
-  while (task_rows % row_tile != 0) task_rows = task_rows == 512 ? 480 : task_rows / 2;
+  // The output projection stores rows of the caller's tensor: neighbouring panels one after the
+  // other, so that the lines of a row come together. A panel in front of the attention fills rows
+  // of its own.
+  int task_panels = 1, task_rows = 512;
+  if (stage == "project_out" && fixed && rows >= 512) {
+    task_rows = 128;
+    const int64_t panels = width / (vectors * machine.vector_floats);
+    while (task_panels < 4 && panels % (2 * task_panels) == 0) task_panels *= 2;
+  }
+  while (task_rows % row_tile != 0)
+    task_rows = task_rows == 512 ? 480 : task_rows == 128 ? 120 : task_rows / 2;
   return {stage,
           {{"row_tile", row_tile},
            {"panel_vectors", vectors},
            {"depth_unroll", 4},
+           {"task_panels", task_panels},
            {"task_rows", task_rows}}};
 }
 

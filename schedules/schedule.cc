@@ -47,6 +47,7 @@ Blocking blocking_of(const Schedule& schedule, const Machine& machine) {
       ProjectionBlocking p;
       p.row_tile = static_cast<int>(stage.get("row_tile"));
       p.panel = static_cast<int>(stage.get("panel_vectors")) * machine.vector_floats;
+      p.task_panels = static_cast<int>(stage.get("task_panels"));
       p.task_rows = static_cast<int>(stage.get("task_rows"));
       blocking.projections[stage.stage] = p;
     }

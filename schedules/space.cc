@@ -36,6 +36,7 @@ const std::vector<ParamInfo>& stage_space(const std::string& stage) {
       {"row_tile", {1, 2, 3, 4, 5, 6, 8, 10, 12, 14, 16}, "rows of a register tile"},
       {"panel_vectors", {1, 2, 3, 4, 5, 6, 7, 8}, "vectors of a panel of packed weights"},
       {"depth_unroll", {1, 2, 4, 8}, "steps over the input width unrolled"},
+      {"task_panels", {1, 2, 4, 8, 16}, "panels of one task"},
       {"task_rows",
        {8, 16, 32, 64, 96, 120, 128, 192, 240, 256, 480, 512, 960, 1024, 2048, 4096, 8192},
        "rows of one task"},

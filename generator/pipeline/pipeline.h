@@ -24,6 +24,7 @@ struct AttentionBlocking {
 struct ProjectionBlocking {
   int row_tile = 8;     // rows computed at a time; buffers in the workspace are padded to it
   int panel = 32;       // columns of a panel of packed weights
+  int task_panels = 1;  // panels of one task; in front of the attention, of one head
   int task_rows = 512;  // rows of one task, a multiple of row_tile
 };
 

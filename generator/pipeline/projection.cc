@@ -1,7 +1,9 @@
-// y[t][n] = sum_k x[t][k] W[n][k] + b[n] for one panel of columns and a range of rows: one task.
+// y[t][n] = sum_k x[t][k] W[n][k] + b[n] for some panels of columns and a range of rows: one task.
 //
 // W is packed in panels [N / panel][K][panel], so that the inner loop reads it as whole vectors,
 // one after another.
+#include <algorithm>
+
 #include "generator/pipeline/stages.h"
 
 namespace mha {
@@ -16,13 +18,14 @@ Stage build_projection(const std::string& name, const Blocking& blocking,
                        const ProjectionInputs& in) {
   const ProjectionBlocking& block = blocking.projections.at(name);
   const int panel = block.panel, row_tile = block.row_tile;
+  const int wide = panel * block.task_panels;  // columns of a task
   StageScalars scalars(name);
   Expr column_task = scalars.get(Symbol::kTask0), row_task = scalars.get(Symbol::kTask1),
        sequence = scalars.get(Symbol::kTask2);
   Expr length = scalars.length(in.rows, in.rows_symbol);
   Halide::ImageParam weights(Halide::Float(32), 3, name + "_weights"),
       bias(Halide::Float(32), 1, name + "_bias");
-  Var n("n"), t("t"), h("h"), b("b"), d("d"), i("i"), j("j"), rows("rows");
+  Var n("n"), t("t"), h("h"), b("b"), d("d"), i("i"), j("j"), rows("rows"), p("p");
 
   // product[j][i]: column i of the panel, row j of the row tile `rows` of this sequence.
   const bool tail = !in.rows.fixed() || in.rows.max % row_tile != 0;
@@ -34,27 +37,28 @@ Stage build_projection(const std::string& name, const Blocking& blocking,
   Expr x = in.heads > 0 ? in.input(rk.x, row, rk.y, sequence) : in.input(rk.x, row, sequence);
   Expr k = in.heads > 0 ? rk.y * static_cast<int>(in.width) + rk.x : Expr(rk.x);
   Func product("product"), tile("tile"), output("output");
-  product(i, j, rows) = 0.0f;
-  product(i, j, rows) += x * weights(i, k, column_task);
-  Expr sum = product(i, j, rows);
-  if (in.bias_pack >= 0) sum = sum + bias(column_task * panel + i);
-  tile(i, j, rows) = sum;
+  product(i, j, rows, p) = 0.0f;
+  product(i, j, rows, p) += x * weights(i, k, p);
+  Expr sum = product(i, j, rows, p);
+  if (in.bias_pack >= 0) sum = sum + bias(p * panel + i);
+  tile(i, j, rows, p) = sum;
 
   Expr first_row = row_task * block.task_rows;
   if (in.output_heads > 0) {
     // The workspace is padded to whole tiles; rows behind the last repeat it and are never read as
     // keys.
-    const int panels_of_head = static_cast<int>(in.output_width) / panel;
+    const int width = static_cast<int>(in.output_width), tasks_of_head = width / wide;
     Expr padded = tail ? (length + row_tile - 1) / row_tile * row_tile : length;
-    output(d, t, h, b) = tile(d % panel, t % row_tile, t / row_tile);
-    output.bound(d, column_task % panels_of_head * panel, panel)
-        .bound(h, column_task / panels_of_head, 1);
+    output(d, t, h, b) =
+        tile(d % panel, t % row_tile, t / row_tile, h * (width / panel) + d / panel);
+    output.bound(d, column_task % tasks_of_head * wide, wide)
+        .bound(h, column_task / tasks_of_head, 1);
     output.bound(t, first_row, min(block.task_rows, padded - first_row)).bound(b, sequence, 1);
   } else {
-    output(n, t, b) = tile(n % panel, t % row_tile, t / row_tile);
+    output(n, t, b) = tile(n % panel, t % row_tile, t / row_tile, n / panel);
     const int columns = static_cast<int>(in.output_width);
-    Expr first_column = column_task * panel;
-    Expr count = columns % panel == 0 ? Expr(panel) : min(panel, columns - first_column);
+    Expr first_column = column_task * wide;
+    Expr count = columns % wide == 0 ? Expr(wide) : min(wide, columns - first_column);
     output.bound(n, first_column, count);
     output.bound(t, first_row, min(block.task_rows, length - first_row)).bound(b, sequence, 1);
   }
@@ -70,10 +74,9 @@ Stage build_projection(const std::string& name, const Blocking& blocking,
   scalars.add_to(stage);
   stage.operands.push_back(in.output);
   stage.pipeline = Halide::Pipeline(output);
-  const int64_t panels = in.output_heads > 0 ? in.output_heads * in.output_width / panel
-                                             : (in.output_width + panel - 1) / panel;
+  const int64_t columns = std::max<int64_t>(in.output_heads, 1) * in.output_width;
   stage.grid = {
-      {panels, Symbol::kOne, 1}, {1, in.rows_symbol, block.task_rows}, {1, in.batch_symbol, 1}};
+      {columns, Symbol::kOne, wide}, {1, in.rows_symbol, block.task_rows}, {1, in.batch_symbol, 1}};
   stage.funcs = {{"product", product}, {"tile", tile}, {"output", output}};
   stage.domains = {{"rk", rk}};
   // Panels are dense: their strides are constants.

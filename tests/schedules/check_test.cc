@@ -21,8 +21,12 @@ Schedule legal(const Plan& plan) {
   Schedule schedule;
   for (const std::string& name : stage_names(plan)) {
     if (name != "attention") {
-      schedule.stages.push_back(
-          {name, {{"row_tile", 8}, {"panel_vectors", 2}, {"depth_unroll", 4}, {"task_rows", 512}}});
+      schedule.stages.push_back({name,
+                                 {{"row_tile", 8},
+                                  {"panel_vectors", 2},
+                                  {"depth_unroll", 4},
+                                  {"task_panels", 1},
+                                  {"task_rows", 512}}});
       continue;
     }
     const bool odd = plan.attention.d_value % 16 != 0;
@@ -163,8 +167,13 @@ TEST(Check, TilesDivideTheWidths) {
   EXPECT_EQ(
       after(kBlock, "project_qkv", "panel_vectors", 3),
       Lines{"project_qkv.panel_vectors = 3: x 16 lanes must divide the padded head width 64"});
+  EXPECT_EQ(after(kBlock, "project_qkv", "task_panels", 2), Lines{});
+  EXPECT_EQ(after(kBlock, "project_qkv", "task_panels", 4),
+            Lines{"project_qkv.task_panels = 4: panels of 32 columns must divide the padded head "
+                  "width 64"});
   // The columns of the output projection belong to no head.
   EXPECT_EQ(after(kBlock, "project_out", "panel_vectors", 3), Lines{});
+  EXPECT_EQ(after(kBlock, "project_out", "task_panels", 16), Lines{});
 }
 
 TEST(Check, TasksHoldWholeRowTiles) {
