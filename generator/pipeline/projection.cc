@@ -40,7 +40,9 @@ Stage build_projection(const std::string& name, const Blocking& blocking,
   product(i, j, rows, p) = 0.0f;
   product(i, j, rows, p) += x * weights(i, k, p);
   Expr sum = product(i, j, rows, p);
-  if (in.bias_pack >= 0) sum = sum + bias(p * panel + i);
+  // Strictly last: LLVM would add the bias before the last product in some rows of a tile, and the
+  // bits of a row must not depend on its place there.
+  if (in.bias_pack >= 0) sum = Halide::strict_float(sum + bias(p * panel + i));
   tile(i, j, rows, p) = sum;
 
   Expr first_row = row_task * block.task_rows;
