@@ -87,7 +87,13 @@ StageSchedule attention_default(const Plan& plan, const Machine& machine) {
   const int query_vectors = queries <= lanes ? 1 : 2;
   // Causal and window: fewer queries have less of their keys masked.
   const bool bands = a.left || a.right;
-  const int wanted_queries = lanes * (queries <= lanes ? 1 : queries <= 2 * lanes || bands ? 2 : 4);
+  // K and V of a head that lie far beyond L2: more queries for each time that they are read.
+  const bool far = !bands && queries >= 8 * lanes &&
+                   keys * (a.d_head + a.d_value) * 4 > 6 * static_cast<int64_t>(machine.l2_bytes);
+  const int wanted_queries = lanes * (queries <= lanes                ? 1
+                                      : queries <= 2 * lanes || bands ? 2
+                                      : far                           ? 8
+                                                                      : 4);
   const int value_vectors = tile_vectors(padded_width(a.d_value, lanes) / lanes);
   const QueryTiles tiles =
       query_tiles(wanted_queries, query_vectors * lanes,
@@ -95,7 +101,7 @@ StageSchedule attention_default(const Plan& plan, const Machine& machine) {
   // Blocks of scores and probabilities that stay in L1 beside the tiles; of longer sequences larger
   // ones, so that the partial results of a query block stay in L2 until they are merged.
   int key_tile = tile_rows(machine, "attention", "key_tile", query_vectors, keys);
-  const int64_t wanted_keys = bands ? 256 : keys <= 2048 ? 128 : 512;
+  const int64_t wanted_keys = bands || far ? 256 : keys <= 2048 ? 128 : 512;
   while (largest_multiple("key_block", key_tile, wanted_keys) == 0) key_tile--;
   const int key_block = largest_multiple("key_block", key_tile, wanted_keys);
   // Vector loads need V's rows padded. Rows that lie a multiple of 4 KiB apart share a few sets of
