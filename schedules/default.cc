@@ -137,9 +137,10 @@ StageSchedule projection_default(const std::string& stage, int64_t width, int64_
   // of its own.
   int task_panels = 1, task_rows = 512;
   if (stage == "project_out" && fixed && rows >= 512) {
-    task_rows = 128;
     const int64_t panels = width / (vectors * machine.vector_floats);
     while (task_panels < 4 && panels % (2 * task_panels) == 0) task_panels *= 2;
+    // Work for many threads; where the weights are large, they are better read once for more rows.
+    if (panels / task_panels < 8) task_rows = 128;
   }
   while (task_rows % row_tile != 0)
     task_rows = task_rows == 512 ? 480 : task_rows == 128 ? 120 : task_rows / 2;
