@@ -128,8 +128,8 @@ StageSchedule attention_default(const Plan& plan, const Machine& machine) {
            {"pack_values", pack_values ? 1 : 0}}};
 }
 
-StageSchedule projection_default(const std::string& stage, int64_t width, int64_t rows, bool fixed,
-                                 const Machine& machine) {
+StageSchedule projection_default(const std::string& stage, int64_t width, int64_t depth,
+                                 int64_t rows, bool fixed, const Machine& machine) {
   const int vectors = tile_vectors((width + machine.vector_floats - 1) / machine.vector_floats);
   const int row_tile = tile_rows(machine, stage, "row_tile", vectors, fixed ? rows : 8);
   // The output projection stores rows of the caller's tensor: neighbouring panels one after the
@@ -138,7 +138,10 @@ StageSchedule projection_default(const std::string& stage, int64_t width, int64_
   int task_panels = 1, task_rows = 512;
   if (stage == "project_out" && fixed && rows >= 512) {
     const int64_t panels = width / (vectors * machine.vector_floats);
-    while (task_panels < 4 && panels % (2 * task_panels) == 0) task_panels *= 2;
+    const int64_t panel_bytes = vectors * machine.vector_floats * depth * 4;
+    while (task_panels < 4 && panels % (2 * task_panels) == 0 &&
+           2 * task_panels * panel_bytes <= static_cast<int64_t>(machine.l2_bytes) / 2)
+      task_panels *= 2;
     // Work for many threads; where the weights are large, they are better read once for more rows.
     if (panels / task_panels < 8) task_rows = 128;
   }
@@ -164,14 +167,15 @@ Schedule default_schedule(const Plan& plan, const Machine& machine, int threads)
     const bool of_keys = projection.parts.front().weight != "w_q" && !plan.self_length;
     const Range rows = of_keys ? plan.key_length : projected_rows(plan);
     schedule.stages.push_back(projection_default(projection_stage_name(projection),
-                                                 projection.parts.front().width, rows.max,
-                                                 rows.fixed(), machine));
+                                                 projection.parts.front().width, plan.d_model,
+                                                 rows.max, rows.fixed(), machine));
   }
   schedule.stages.push_back(attention_default(plan, machine));
   if (!plan.out_weight.empty()) {
     const Range rows = projected_rows(plan);
-    schedule.stages.push_back(
-        projection_default("project_out", plan.d_model, rows.max, rows.fixed(), machine));
+    schedule.stages.push_back(projection_default("project_out", plan.d_model,
+                                                 plan.attention.heads * plan.attention.d_value,
+                                                 rows.max, rows.fixed(), machine));
   }
   return schedule;
 }
