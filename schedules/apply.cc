@@ -1,6 +1,8 @@
 // Schedule -> Halide directives. One function a kind of stage; Funcs are found by the names that
 // generator/pipeline gives them. Every inner loop has constant bounds: remainders are met by padded
 // buffers and clamped loads.
+#include "schedules/apply.h"
+
 #include <Halide.h>
 
 #include <algorithm>

@@ -3,6 +3,7 @@
 #include <stdexcept>
 
 #include "generator/pipeline/pipeline.h"
+#include "schedules/apply.h"
 #include "schedules/space.h"
 
 namespace mha {

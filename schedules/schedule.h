@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "generator/ir/plan.h"
-#include "generator/pipeline/program.h"
 #include "schedules/machine.h"
 
 namespace mha {
@@ -36,9 +35,6 @@ Schedule default_schedule(const Plan& plan, const Machine& machine, int threads)
 // Every rule that the schedule breaks, as "stage.param = value: rule"; empty when it is legal.
 std::vector<std::string> check_schedule(const Schedule& schedule, const Plan& plan,
                                         const Machine& machine);
-
-// The algorithm with the blocking that the schedule asks for, and then its schedule applied.
-Program scheduled_program(const Plan& plan, const Schedule& schedule, const Machine& machine);
 
 // Reads NAME.yaml-style records: the one in `directory` that fits this plan, target and thread
 // count, if any. Throws mha::UserError (generator/spec/error.h) on a record that cannot be read or

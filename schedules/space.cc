@@ -1,6 +1,7 @@
 #include "schedules/space.h"
 
 #include <algorithm>
+#include <cstdio>
 
 #include "generator/pipeline/pipeline.h"
 
@@ -42,6 +43,23 @@ const std::vector<ParamInfo>& stage_space(const std::string& stage) {
        "rows of one task"},
   };
   return stage == "attention" ? attention : projection;
+}
+
+std::string space_signature() {
+  // Raise it when a rule or the meaning of a parameter changes, which the table does not show.
+  std::string text = "rules 1";
+  for (const char* stage : {"attention", "project"}) {
+    text += std::string("\n") + stage;
+    for (const ParamInfo& info : stage_space(stage)) {
+      text += "\n" + info.name;
+      for (int64_t value : info.values) text += " " + std::to_string(value);
+    }
+  }
+  uint32_t hash = 2166136261u;  // FNV-1a
+  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 16777619u;
+  char digits[16];
+  std::snprintf(digits, sizeof digits, "%08x", hash);
+  return digits;
 }
 
 }  // namespace mha

@@ -24,12 +24,9 @@ std::vector<std::string> stage_names(const Plan& plan);
 // The parameters of a stage of this kind: "attention", or any "project_...".
 const std::vector<ParamInfo>& stage_space(const std::string& stage);
 
-// What the algorithm needs of a schedule.
-struct Blocking blocking_of(const Schedule& schedule, const Machine& machine);
-
-// Arranges the Funcs of every stage of a program made with blocking_of(schedule).
-void apply_schedule(Program& program, const Plan& plan, const Schedule& schedule,
-                    const Machine& machine);
+// Names the parameters, their values and their rules: schedules of another signature were made for
+// other spaces. Eight hexadecimal digits.
+std::string space_signature();
 
 }  // namespace mha
 

@@ -13,6 +13,7 @@
 #include "generator/emit/scratch.h"
 #include "generator/ir/lower.h"
 #include "generator/spec/parse.h"
+#include "schedules/apply.h"
 #include "schedules/machine.h"
 #include "schedules/schedule.h"
 
@@ -55,6 +56,7 @@ Machine resolve_machine(const Spec& spec, const GenerateOptions& options) {
 
 Schedule choose_schedule(const Spec& spec, const Plan& plan, const Machine& machine,
                          const GenerateOptions& options) {
+  if (options.schedule) return *options.schedule;
   const int threads = std::max(options.threads, 1);
   for (const std::string& directory : record_directories(spec.file, options.schedules_dir)) {
     std::optional<Schedule> record = find_record(directory, plan, machine, threads);

@@ -7,6 +7,7 @@
 #include "generator/emit/library.h"
 #include "generator/ir/lower.h"
 #include "generator/spec/error.h"
+#include "schedules/apply.h"
 #include "schedules/machine.h"
 #include "schedules/schedule.h"
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "generator/pipeline/pipeline.h"
+#include "schedules/apply.h"
 #include "schedules/space.h"
 #include "tests/schedules/plans.h"
 

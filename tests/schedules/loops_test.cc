@@ -12,6 +12,7 @@
 
 #include "generator/emit/scratch.h"
 #include "generator/emit/target.h"
+#include "schedules/apply.h"
 #include "schedules/space.h"
 #include "tests/schedules/plans.h"
 

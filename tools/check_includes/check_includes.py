@@ -25,7 +25,8 @@ ARROWS = {
     "generator/pipeline/": (PLAN, SPEC_STRUCT, ERRORS),
     "generator/nvvm/": (PLAN, SPEC_STRUCT, ERRORS, "schedules/"),
     "schedules/": (PLAN, SPEC_STRUCT, ERRORS, "generator/pipeline/"),
-    "schedules/tuner/": (PLAN, SPEC_STRUCT, ERRORS, "schedules/", "generator/emit/", "mha/mha.h"),
+    "schedules/tuner/": (PLAN, SPEC_STRUCT, ERRORS, "schedules/", "generator/emit/", "generator/spec/",
+                         "bench/peak.h") + ABI,
     "generator/emit/": ("generator/", "schedules/") + ABI,
     "runtime/": ABI,
     "examples/minimal/": ("mha/mha.h",),
@@ -47,6 +48,7 @@ LIBRARIES = {
         ("generator/pipeline/", "schedules/", "generator/emit/",
          "tests/schedules/", "tests/emit/", "tests/install/", "tests/numeric/"),
     ),
+    "SQLite": (r"sqlite3\.h$", ("schedules/tuner/database.cc", "tests/tuner/")),
     "Halide's runtime": (r"HalideRuntime\.h$", ("runtime/", "tests/runtime/", "tests/install/")),
 }
 # The runtime takes nothing from outside but C, POSIX and the parts of C++ that need no library.
