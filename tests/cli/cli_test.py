@@ -13,7 +13,7 @@ import struct
 import subprocess
 import unittest
 
-from tool import GEN, RUN, ToolTest, read_safetensors, tensor, write_safetensors
+from tool import BLOCK, GEN, RUN, ToolTest, read_safetensors, tensor, write_safetensors
 
 ATTENTION = """version: 1
 name: cli_attention
@@ -24,14 +24,6 @@ query_length: {min: 1, max: 6}
 key_length: 9
 mask: {key_lengths: true}
 outputs: [output, lse]
-"""
-BLOCK = """version: 1
-name: cli_block
-op: block
-d_model: 16
-heads: 2
-query_length: 5
-weights_from: {w_q: "layer.{layer}.q"}
 """
 
 

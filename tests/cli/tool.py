@@ -17,6 +17,15 @@ import tensor_file  # noqa: E402
 GEN = os.environ["MHA_GEN"]
 RUN = os.environ["MHA_RUN"]
 
+# The smallest block, its query weights under a name of a model's.
+BLOCK = """version: 1
+name: cli_block
+op: block
+d_model: 16
+heads: 2
+query_length: 5
+weights_from: {w_q: "layer.{layer}.q"}
+"""
 
 # How struct writes the elements; of BF16 a test gives the bits.
 CODES = {"F32": "f", "F64": "d", "F16": "e", "BF16": "H", "I32": "i", "I64": "q", "BOOL": "?", "U8": "B"}

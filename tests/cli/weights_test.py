@@ -6,16 +6,8 @@ Run one case with: MHA_GEN=.../mha-gen MHA_RUN=.../mha-run python3 weights_test.
 import json
 import unittest
 
-from tool import RUN, ToolTest, read_safetensors, tensor, write_safetensors
+from tool import BLOCK, RUN, ToolTest, read_safetensors, tensor, write_safetensors
 
-BLOCK = """version: 1
-name: cli_block
-op: block
-d_model: 16
-heads: 2
-query_length: 5
-weights_from: {w_q: "layer.{layer}.q"}
-"""
 # As GPT-2 has its weights: transposed, q, k and v in one. Here with fewer KV heads and another value width.
 FUSED = """version: 1
 name: cli_fused

@@ -5,8 +5,11 @@ import json
 import os
 import pathlib
 import shlex
+import shutil
 import subprocess
 import sys
+import tempfile
+import unittest
 
 import numpy as np
 
@@ -143,3 +146,18 @@ def run(translation, folder, cache):
                              f"{result.stdout}{result.stderr}{translation.config}")
     return translation.outputs({name: np.frombuffer(raw, DTYPES[dtype]).reshape(shape)
                                 for name, (dtype, shape, raw) in tensor_file.read(folder / "out").items()})
+
+
+class TestCase(unittest.TestCase):
+    """Tests that run nodes, with a folder and a cache of kernels for the class."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="mha-onnx-"))
+
+    @classmethod
+    def tearDownClass(cls):
+        shutil.rmtree(cls.folder)
+
+    def run_node(self, translation):
+        return run(translation, self.folder, self.folder / "cache")

@@ -9,8 +9,6 @@ others are not; the test holds it to that, case by case and in number.
 import collections
 import pathlib
 import re
-import shutil
-import tempfile
 import unittest
 import warnings
 
@@ -69,18 +67,10 @@ def rows_of(page, heading):
     return rows[2:]
 
 
-class Conformance(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="mha-onnx-"))
-
-    @classmethod
-    def tearDownClass(cls):
-        shutil.rmtree(cls.folder)
-
+class Conformance(attention.TestCase):
     def check(self, case):
         node, expected = node_of(case)
-        got = attention.run(attention.translate(node), self.folder, self.folder / "cache")
+        got = self.run_node(attention.translate(node))
         compared = 0
         for name, want in expected.items():
             if name.startswith("present_"):

@@ -6,9 +6,6 @@ Number N is always the same node: the numbers are drawn from the seed N. Each co
 """
 
 import itertools
-import pathlib
-import shutil
-import tempfile
 import unittest
 
 import numpy as np
@@ -138,26 +135,17 @@ def expected(node):
     return dict(zip(named, ReferenceEvaluator(model).run(named, inputs)))
 
 
-class Random(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="mha-onnx-"))
-
-    @classmethod
-    def tearDownClass(cls):
-        shutil.rmtree(cls.folder)
-
+class Random(attention.TestCase):
     def check(self, number):
         for call, node in enumerate(nodes(number)):
             translation = attention.translate(node, ranges=True)
-            got = attention.run(translation, self.folder, self.folder / "cache")
+            got = self.run_node(translation)
             shapes = {name: array.shape for name, array in node.inputs.items()}
             for name, want in expected(node).items():
                 self.assertEqual(got[name].shape, want.shape, name)
                 # The scores' rounding is as large as the scores are; mha-run --verify holds each to its own bound.
                 np.testing.assert_allclose(got[name], want, rtol=1e-5, atol=1e-5,
                                            err_msg=f"{name}, call {call}: {shapes}\n{translation.config}")
-
 
     def test_that_all_of_the_operator_is_drawn(self):
         drawn = {feature for number in range(CONFIGS) for node in nodes(number) for feature in features(node)}
