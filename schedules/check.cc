@@ -1,5 +1,6 @@
 // What makes a schedule legal: every rule that apply.cc and the pipelines rely on, as text.
 #include <algorithm>
+#include <optional>
 #include <string>
 
 #include "generator/pipeline/pipeline.h"
@@ -9,6 +10,49 @@
 namespace mha {
 
 namespace {
+
+// A parameter's value, or one that is not chosen yet: every comparison with that holds. So rules
+// (which combine comparisons by && and || alone) refuse an unfinished schedule only where no choice
+// of the rest would make it legal.
+class Value {
+ public:
+  Value(int64_t number) : number_(number), known_(true) {}
+  explicit Value(std::optional<int64_t> number)
+      : number_(number.value_or(1)), known_(number.has_value()) {}
+  std::string text() const { return known_ ? std::to_string(number_) : "?"; }
+
+  friend Value operator*(Value a, Value b) { return {a.number_ * b.number_, a.known_ && b.known_}; }
+  friend Value operator+(Value a, Value b) { return {a.number_ + b.number_, a.known_ && b.known_}; }
+  friend Value operator%(Value a, Value b) { return {a.number_ % b.number_, a.known_ && b.known_}; }
+  friend bool operator==(Value a, Value b) { return !both(a, b) || a.number_ == b.number_; }
+  friend bool operator!=(Value a, Value b) { return !both(a, b) || a.number_ != b.number_; }
+  friend bool operator<=(Value a, Value b) { return !both(a, b) || a.number_ <= b.number_; }
+  friend bool operator>=(Value a, Value b) { return !both(a, b) || a.number_ >= b.number_; }
+  friend bool operator<(Value a, Value b) { return !both(a, b) || a.number_ < b.number_; }
+  friend bool operator>(Value a, Value b) { return !both(a, b) || a.number_ > b.number_; }
+
+ private:
+  Value(int64_t number, bool known) : number_(number), known_(known) {}
+  static bool both(Value a, Value b) { return a.known_ && b.known_; }
+
+  int64_t number_;
+  bool known_;
+};
+
+// The parameters of a stage, all or some.
+class Values {
+ public:
+  explicit Values(const StageSchedule& stage) : stage_(stage) {}
+  Value get(const char* name) const {
+    for (const auto& [key, value] : stage_.params) {
+      if (key == name) return value;
+    }
+    return Value(std::optional<int64_t>());
+  }
+
+ private:
+  const StageSchedule& stage_;
+};
 
 class Checker {
  public:
@@ -50,25 +94,25 @@ class Checker {
 
  private:
   void fail(const std::string& param, const std::string& text) {
-    problems_.push_back(stage_.stage + "." + param + " = " + std::to_string(stage_.get(param)) +
-                        ": " + text);
+    problems_.push_back(stage_.stage + "." + param + " = " +
+                        Values(stage_).get(param.c_str()).text() + ": " + text);
   }
 
   const StageSchedule& stage_;
   std::vector<std::string>& problems_;
 };
 
-std::string times(int64_t a, int64_t b) { return std::to_string(a) + " x " + std::to_string(b); }
+std::string times(Value a, Value b) { return a.text() + " x " + b.text(); }
 
 // rows x vectors accumulators, a register for each vector loaded, one for a scalar.
-bool fits(int64_t rows, int64_t vectors, const Machine& machine) {
+bool fits(Value rows, Value vectors, const Machine& machine) {
   return rows * vectors + vectors + 1 <= machine.vector_registers;
 }
 
-void check_attention(const StageSchedule& s, const Plan& plan, const Machine& machine,
+void check_attention(const StageSchedule& stage, const Plan& plan, const Machine& machine,
                      std::vector<std::string>& problems) {
-  Checker check(s, problems);
-  if (!check.table()) return;
+  Checker check(stage, problems);
+  const Values s(stage);
   const int64_t lanes = machine.vector_floats;
   const int64_t wide_value = padded_width(plan.attention.d_value, machine.vector_floats);
   const std::string registers = " accumulators and their operands do not fit " +
@@ -98,10 +142,10 @@ void check_attention(const StageSchedule& s, const Plan& plan, const Machine& ma
   }
 }
 
-void check_projection(const StageSchedule& s, int64_t width, const Machine& machine,
+void check_projection(const StageSchedule& stage, int64_t width, const Machine& machine,
                       std::vector<std::string>& problems) {
-  Checker check(s, problems);
-  if (!check.table()) return;
+  Checker check(stage, problems);
+  const Values s(stage);
   const int64_t lanes = machine.vector_floats;
   check.rule("row_tile", fits(s.get("row_tile"), s.get("panel_vectors"), machine),
              times(s.get("row_tile"), s.get("panel_vectors")) +
@@ -114,14 +158,41 @@ void check_projection(const StageSchedule& s, int64_t width, const Machine& mach
     check.rule("panel_vectors", wide % (s.get("panel_vectors") * lanes) == 0,
                "x " + std::to_string(lanes) + " lanes must divide the padded head width " +
                    std::to_string(wide));
-    const int64_t panel = s.get("panel_vectors") * lanes;
+    const Value panel = s.get("panel_vectors") * lanes;
     check.rule("task_panels", wide % panel != 0 || wide % (s.get("task_panels") * panel) == 0,
-               "panels of " + std::to_string(panel) +
-                   " columns must divide the padded head width " + std::to_string(wide));
+               "panels of " + panel.text() + " columns must divide the padded head width " +
+                   std::to_string(wide));
   }
 }
 
+// The rules alone, over the parameters that are there.
+void check_rules(const StageSchedule& stage, const Plan& plan, const Machine& machine,
+                 std::vector<std::string>& problems) {
+  if (stage.stage == "attention") {
+    check_attention(stage, plan, machine, problems);
+    return;
+  }
+  int64_t width = 0;  // of a head; the output projection has none
+  for (const Projection& projection : plan.projections) {
+    if (projection_stage_name(projection) == stage.stage) width = projection.parts.front().width;
+  }
+  check_projection(stage, width, machine, problems);
+}
+
 }  // namespace
+
+std::vector<std::string> check_stage(const StageSchedule& stage, const Plan& plan,
+                                     const Machine& machine) {
+  std::vector<std::string> problems;
+  if (Checker(stage, problems).table()) check_rules(stage, plan, machine, problems);
+  return problems;
+}
+
+bool may_become_legal(const StageSchedule& stage, const Plan& plan, const Machine& machine) {
+  std::vector<std::string> problems;
+  check_rules(stage, plan, machine, problems);
+  return problems.empty();
+}
 
 std::vector<std::string> check_schedule(const Schedule& schedule, const Plan& plan,
                                         const Machine& machine) {
@@ -141,16 +212,8 @@ std::vector<std::string> check_schedule(const Schedule& schedule, const Plan& pl
                          (count == 0 ? " is missing" : " is there more than once"));
       continue;
     }
-    const StageSchedule& stage = schedule.stage(name);
-    if (name == "attention") {
-      check_attention(stage, plan, machine, problems);
-      continue;
-    }
-    int64_t width = 0;  // of a head; the output projection has none
-    for (const Projection& projection : plan.projections) {
-      if (projection_stage_name(projection) == name) width = projection.parts.front().width;
-    }
-    check_projection(stage, width, machine, problems);
+    const std::vector<std::string> broken = check_stage(schedule.stage(name), plan, machine);
+    problems.insert(problems.end(), broken.begin(), broken.end());
   }
   return problems;
 }

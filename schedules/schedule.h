@@ -36,6 +36,14 @@ Schedule default_schedule(const Plan& plan, const Machine& machine, int threads)
 std::vector<std::string> check_schedule(const Schedule& schedule, const Plan& plan,
                                         const Machine& machine);
 
+// The same of one stage by itself: no rule reads two stages.
+std::vector<std::string> check_stage(const StageSchedule& stage, const Plan& plan,
+                                     const Machine& machine);
+
+// False when the parameters that a stage has so far break a rule, whatever the missing ones will
+// be. Values are not looked up in the table.
+bool may_become_legal(const StageSchedule& stage, const Plan& plan, const Machine& machine);
+
 // Reads NAME.yaml-style records: the one in `directory` that fits this plan, target and thread
 // count, if any. Throws mha::UserError (generator/spec/error.h) on a record that cannot be read or
 // breaks a rule.
