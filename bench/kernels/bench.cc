@@ -142,6 +142,9 @@ class Runner {
       weights_ = packed;
       call->weights = packed;
     }
+    mha_variant_info variant;
+    require(mha_kernel_variant(&kernel_, length, &variant), "variant");
+    variant_ = variant.index;
     size_t bytes = 0;
     require(mha_workspace_size(&kernel_, args_.data(), mha_context_threads(context), &bytes),
             "workspace size");
@@ -153,12 +156,21 @@ class Runner {
   Runner(const Runner&) = delete;
   Runner& operator=(const Runner&) = delete;
 
+  // Of the variant that serves the length.
+  uint64_t stage_count() const { return kernel_.variants[variant_].stage_count; }
+  const char* stage_name(uint64_t stage) const {
+    return kernel_.variants[variant_].stages[stage].name;
+  }
+
   static constexpr uint64_t kWhole = UINT64_MAX;
   double seconds(uint64_t stage = kWhole) {
     const mha_kernel all = kernel_;
+    mha_variant one = all.variants[variant_];
     if (stage != kWhole) {
-      kernel_.stages = &all.stages[stage];
-      kernel_.stage_count = 1;
+      one.stages = &one.stages[stage];
+      one.stage_count = 1;
+      kernel_.variants = &one;
+      kernel_.variant_count = 1;
     }
     const auto start = std::chrono::steady_clock::now();
     const mha_status status = mha_run(&kernel_, context_, args_.data());
@@ -170,6 +182,7 @@ class Runner {
 
  private:
   mha_kernel kernel_;
+  uint32_t variant_ = 0;
   mha_context* context_;
   std::vector<char> args_;
   std::vector<Memory> memory_;
@@ -190,7 +203,7 @@ void run_case(benchmark::State& state, const Case& c, int threads) {
   require(mha_context_create(&options, &context), "context");
   {
     Runner whole(*c.kernel, context, c.length);
-    const uint64_t parts = c.d_model > 0 ? c.kernel->stage_count : 0;
+    const uint64_t parts = c.d_model > 0 ? whole.stage_count() : 0;
     mha::PeakMeter meter(threads, mha::best_peak_isa());
     std::vector<double> times;
     std::vector<std::vector<double>> part_times(parts);
@@ -221,7 +234,7 @@ void run_case(benchmark::State& state, const Case& c, int threads) {
     if (parts > 0) {
       double sum = 0;
       for (uint64_t i = 0; i < parts; i++) {
-        const std::string stage = c.kernel->stages[i].name;
+        const std::string stage = whole.stage_name(i);
         const double part = median(part_times[i]);
         sum += part;
         state.counters[stage] = 100 * c.stage_flops(stage) / part / peak;

@@ -34,61 +34,75 @@ const char* extension(const std::string& kind) {
 }  // namespace
 
 Generated make_library(const Spec& spec, const Plan& plan, const Machine& machine,
-                       const Schedule& schedule, const Program& program, const std::string& mlir,
+                       std::vector<Variant> variants, const std::string& mlir,
                        const GenerateOptions& options) {
   const Sanitizer sanitizer = sanitizer_of(options.sanitizer);
   const Halide::Target target = halide_target(machine, sanitizer);
   const std::string& name = plan.name;
+  check_shared(variants);
 
   Generated generated;
   generated.name = name;
   generated.target = machine.target;
-  generated.origin = schedule.origin;
+  generated.origin = variants.back().schedule.origin;
 
-  ManifestInput manifest{spec, plan, program, machine, schedule, std::max(options.threads, 1),
-                         {},   {},   0};
-  std::vector<Halide::Module> modules;
-  for (const Stage& stage : program.stages) {
-    const std::string function = stage_function_name(name, stage.name);
-    modules.push_back(lower_stage(stage, function, target));
-    manifest.scratch_bytes.push_back(
-        scratch_bytes(modules.back().get_function_by_name(function), stage, program, plan));
+  std::vector<std::vector<Halide::Module>> modules(variants.size());
+  for (size_t v = 0; v < variants.size(); ++v) {
+    Variant& variant = variants[v];
+    for (const Stage& stage : variant.program.stages) {
+      const std::string function =
+          stage_function_name(name, stage.name + variant_suffix(variants, v));
+      modules[v].push_back(lower_stage(stage, function, target));
+      variant.scratch_bytes.push_back(scratch_bytes(
+          modules[v].back().get_function_by_name(function), stage, variant.program, variant.plan));
+    }
   }
 
+  int64_t archive_bytes = 0;
   if (!options.explain_only) {
     std::set<std::string> kinds = options.emit;
     kinds.erase("mlir");
     kinds.insert("object");
     const bool sanitized = sanitizer != Sanitizer::kNone;
     std::vector<Object> objects;
-    for (size_t i = 0; i < modules.size(); ++i) {
-      const std::string& stage = program.stages[i].name;
-      for (auto& [kind, bytes] : compile_stage(modules[i], kinds)) {
-        if (kind == "object") {
-          objects.push_back(
-              {name + "_" + stage + ".o", clean_object(bytes, name + "_", sanitized)});
-          manifest.object_bytes.push_back(static_cast<int64_t>(objects.back().bytes.size()));
-        } else {
-          generated.files[name + "_" + stage + extension(kind)] = std::move(bytes);
+    for (size_t v = 0; v < variants.size(); ++v) {
+      for (size_t i = 0; i < modules[v].size(); ++i) {
+        const std::string file =
+            name + "_" + variants[v].program.stages[i].name + variant_suffix(variants, v);
+        for (auto& [kind, bytes] : compile_stage(modules[v][i], kinds)) {
+          if (kind == "object") {
+            objects.push_back({file + ".o", clean_object(bytes, name + "_", sanitized)});
+            variants[v].object_bytes.push_back(static_cast<int64_t>(objects.back().bytes.size()));
+          } else {
+            generated.files[file + extension(kind)] = std::move(bytes);
+          }
         }
       }
     }
-    objects.push_back({name + "_kernel.o", kernel_object({spec, plan, program, machine, schedule,
-                                                          manifest.scratch_bytes})});
+    objects.push_back({name + "_kernel.o", kernel_object({spec, plan, machine, variants})});
     check_object(objects.back().bytes, name + "_", sanitized);
     std::string archive = make_archive(objects);
-    manifest.archive_bytes = static_cast<int64_t>(archive.size());
+    archive_bytes = static_cast<int64_t>(archive.size());
     generated.files["lib" + name + ".a"] = std::move(archive);
-    generated.files[name + ".h"] =
-        c_header(plan, program, machine.target + " (schedule: " + schedule.origin + ")");
+    generated.files[name + ".h"] = c_header(
+        plan, variants.back().program, machine.target + " (schedule: " + generated.origin + ")");
     generated.files[name + "-config.cmake"] = cmake_config(name);
     generated.files[name + ".pc"] = pkg_config(name, project_version());
     if (options.emit.count("mlir")) generated.files[name + ".mlir"] = mlir;
   }
+  const ManifestInput manifest{spec,         plan, machine, variants, std::max(options.threads, 1),
+                               archive_bytes};
   generated.manifest = make_manifest(manifest).dump(2) + "\n";
   generated.explanation = explain(manifest);
   if (!options.explain_only) generated.files["manifest.json"] = generated.manifest;
   return generated;
+}
+
+Generated make_library(const Spec& spec, const Plan& plan, const Machine& machine,
+                       const Schedule& schedule, const Program& program, const std::string& mlir,
+                       const GenerateOptions& options) {
+  return make_library(spec, plan, machine, {Variant{plan, schedule, program, {}, {}}}, mlir,
+                      options);
 }
 
 }  // namespace mha

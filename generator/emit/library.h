@@ -3,8 +3,10 @@
 #define MHA_GENERATOR_EMIT_LIBRARY_H_
 
 #include <string>
+#include <vector>
 
 #include "generator/emit/generate.h"
+#include "generator/emit/variant.h"
 #include "generator/ir/plan.h"
 #include "generator/pipeline/program.h"
 #include "generator/spec/spec.h"
@@ -13,7 +15,14 @@
 
 namespace mha {
 
-// `mlir` is the text for --emit mlir. The target of `options` is resolved already: it is `machine`.
+// `plan` is that of the whole kernel; the variants stand in the order of the lengths that they
+// serve. `mlir` is the text for --emit mlir. The target of `options` is resolved already: it is
+// `machine`.
+Generated make_library(const Spec& spec, const Plan& plan, const Machine& machine,
+                       std::vector<Variant> variants, const std::string& mlir,
+                       const GenerateOptions& options);
+
+// With one variant, for all lengths.
 Generated make_library(const Spec& spec, const Plan& plan, const Machine& machine,
                        const Schedule& schedule, const Program& program, const std::string& mlir,
                        const GenerateOptions& options);

@@ -44,9 +44,9 @@ int64_t buffer_bytes(const BufferInfo& buffer, const Plan& plan) {
   return aligned(bytes);
 }
 
-int64_t most_scratch(const ManifestInput& input) {
+int64_t most_scratch(const Variant& variant) {
   int64_t most = 0;
-  for (int64_t bytes : input.scratch_bytes) most = std::max(most, bytes);
+  for (int64_t bytes : variant.scratch_bytes) most = std::max(most, bytes);
   return aligned(most);
 }
 
@@ -69,7 +69,7 @@ int64_t tasks(const Stage& stage, const Plan& plan) {
   return count;
 }
 
-// The first of the parameters `names` that the stage's schedule has, else 0.
+// The parameter of the stage, or 0 where it has none of that name.
 int64_t parameter(const Schedule& schedule, const std::string& stage, const std::string& name) {
   for (const StageSchedule& s : schedule.stages) {
     if (s.stage != stage) continue;
@@ -81,9 +81,10 @@ int64_t parameter(const Schedule& schedule, const std::string& stage, const std:
 }
 
 BlockCount scheduled_blocks(const ManifestInput& input) {
-  const int64_t query_block = parameter(input.schedule, "attention", "query_block");
-  const int64_t key_block = parameter(input.schedule, "attention", "key_block");
-  const int64_t key_tile = parameter(input.schedule, "attention", "key_tile");
+  const Schedule& schedule = input.largest().schedule;
+  const int64_t query_block = parameter(schedule, "attention", "query_block");
+  const int64_t key_block = parameter(schedule, "attention", "key_block");
+  const int64_t key_tile = parameter(schedule, "attention", "key_tile");
   if (query_block < 1 || key_block < 1 || key_tile < 1) return {};
   return count_blocks(input.plan, query_block, key_block, key_tile);
 }
@@ -95,6 +96,43 @@ std::string halide_version() {
 ordered_json range_json(const Range& range) {
   if (range.fixed()) return range.min;
   return {{"min", range.min}, {"max", range.max}};
+}
+
+ordered_json parameters_json(const Schedule& schedule) {
+  ordered_json parameters = ordered_json::object();
+  for (const StageSchedule& stage : schedule.stages) {
+    for (const auto& [name, value] : stage.params) parameters[stage.stage][name] = value;
+  }
+  return parameters;
+}
+
+ordered_json stages_json(const Variant& variant) {
+  ordered_json stages = ordered_json::array();
+  for (size_t i = 0; i < variant.program.stages.size(); ++i) {
+    const Stage& stage = variant.program.stages[i];
+    ordered_json entry = {{"name", stage.name},
+                          {"tasks", tasks(stage, variant.plan)},
+                          {"scratch_bytes", variant.scratch_bytes[i]}};
+    if (i < variant.object_bytes.size()) entry["object_bytes"] = variant.object_bytes[i];
+    stages.push_back(entry);
+  }
+  return stages;
+}
+
+ordered_json buffers_json(const Variant& variant) {
+  ordered_json buffers = ordered_json::object();
+  for (const BufferInfo& buffer : variant.program.buffers) {
+    buffers[buffer.name] = buffer_bytes(buffer, variant.plan);
+  }
+  return buffers;
+}
+
+int64_t workspace_bytes(const Variant& variant, int threads) {
+  int64_t bytes = 0;
+  for (const BufferInfo& buffer : variant.program.buffers) {
+    bytes += buffer_bytes(buffer, variant.plan);
+  }
+  return bytes + threads * (most_scratch(variant) + kSlotBytes);
 }
 
 // 1234567 as "1,234,567".
@@ -153,8 +191,10 @@ BlockCount count_blocks(const Plan& plan, int64_t query_block, int64_t key_block
 
 int64_t workspace_bytes(const ManifestInput& input, int threads) {
   int64_t bytes = 0;
-  for (const BufferInfo& buffer : input.program.buffers) bytes += buffer_bytes(buffer, input.plan);
-  return bytes + threads * (most_scratch(input) + kSlotBytes);
+  for (const Variant& variant : input.variants) {
+    bytes = std::max(bytes, workspace_bytes(variant, threads));
+  }
+  return bytes;
 }
 
 ordered_json make_manifest(const ManifestInput& input) {
@@ -178,14 +218,13 @@ ordered_json make_manifest(const ManifestInput& input) {
                          {"l3_bytes", machine.l3_bytes}};
   manifest["threads"] = input.threads;
 
-  ordered_json parameters = ordered_json::object();
-  for (const StageSchedule& stage : input.schedule.stages) {
-    for (const auto& [name, value] : stage.params) parameters[stage.stage][name] = value;
-  }
-  manifest["schedule"] = {{"origin", input.schedule.origin}, {"parameters", parameters}};
+  // Of several variants these are the one of the largest call, and `variants` lists them all.
+  const Variant& variant = input.largest();
+  manifest["schedule"] = {{"origin", variant.schedule.origin},
+                          {"parameters", parameters_json(variant.schedule)}};
 
   manifest["tensors"] = ordered_json::array();
-  for (const TensorInfo& tensor : input.program.tensors) {
+  for (const TensorInfo& tensor : input.largest().program.tensors) {
     manifest["tensors"].push_back({{"name", tensor.name},
                                    {"role", tensor.output ? "output" : "input"},
                                    {"dtype", tensor.dtype == Dtype::kI32    ? "i32"
@@ -193,26 +232,24 @@ ordered_json make_manifest(const ManifestInput& input) {
                                                                             : "f32"},
                                    {"shape", shape_text(tensor, plan)}});
   }
-  manifest["stages"] = ordered_json::array();
-  for (size_t i = 0; i < input.program.stages.size(); ++i) {
-    const Stage& stage = input.program.stages[i];
-    ordered_json entry = {{"name", stage.name},
-                          {"tasks", tasks(stage, plan)},
-                          {"scratch_bytes", input.scratch_bytes[i]}};
-    if (i < input.object_bytes.size()) entry["object_bytes"] = input.object_bytes[i];
-    manifest["stages"].push_back(entry);
+  manifest["stages"] = stages_json(variant);
+  if (input.variants.size() > 1) {
+    manifest["variants"] = ordered_json::array();
+    for (const Variant& each : input.variants) {
+      manifest["variants"].push_back({{"min_query_length", each.plan.query_length.min},
+                                      {"max_query_length", each.plan.query_length.max},
+                                      {"parameters", parameters_json(each.schedule)},
+                                      {"stages", stages_json(each)},
+                                      {"workspace_bytes", workspace_bytes(each, input.threads)}});
+    }
   }
 
-  ordered_json buffers = ordered_json::object();
-  for (const BufferInfo& buffer : input.program.buffers) {
-    buffers[buffer.name] = buffer_bytes(buffer, plan);
-  }
-  manifest["footprint"] = {
-      {"archive_bytes", input.archive_bytes},
-      {"packed_weight_bytes", pack_bytes(input.program)},
-      {"workspace_bytes", workspace_bytes(input, input.threads)},
-      {"workspace",
-       {{"buffers", buffers}, {"scratch_bytes_per_thread", most_scratch(input) + kSlotBytes}}}};
+  manifest["footprint"] = {{"archive_bytes", input.archive_bytes},
+                           {"packed_weight_bytes", pack_bytes(variant.program)},
+                           {"workspace_bytes", workspace_bytes(input, input.threads)},
+                           {"workspace",
+                            {{"buffers", buffers_json(variant)},
+                             {"scratch_bytes_per_thread", most_scratch(variant) + kSlotBytes}}}};
 
   ordered_json call = {{"batch", range_json(plan.batch)},
                        {"query_length", range_json(plan.query_length)}};
@@ -242,18 +279,24 @@ std::string explain(const ManifestInput& input) {
       machine.vector_floats, machine.vector_registers, machine.l1d_bytes >> 10,
       machine.l2_bytes >> 10, machine.l3_bytes >> 10);
   text += "\noperands\n";
-  for (const TensorInfo& tensor : input.program.tensors) {
+  for (const TensorInfo& tensor : input.largest().program.tensors) {
     text += fmt::format("  {:<6} {:<14} {}\n", tensor.output ? "output" : "input", tensor.name,
                         shape_text(tensor, plan));
   }
-  text += fmt::format("\nstages, with the schedule ({})\n", input.schedule.origin);
-  for (size_t i = 0; i < input.program.stages.size(); ++i) {
-    const Stage& stage = input.program.stages[i];
-    text += fmt::format("  {:<14} {} tasks, {} bytes of scratch a thread\n", stage.name,
-                        grouped(tasks(stage, plan)), grouped(input.scratch_bytes[i]));
+  for (const Variant& variant : input.variants) {
+    const Range& served = variant.plan.query_length;
+    text += input.variants.size() == 1
+                ? fmt::format("\nstages, with the schedule ({})\n", variant.schedule.origin)
+                : fmt::format("\nstages for {} to {} queries, with the schedule ({})\n", served.min,
+                              served.max, variant.schedule.origin);
+    for (size_t i = 0; i < variant.program.stages.size(); ++i) {
+      const Stage& stage = variant.program.stages[i];
+      text += fmt::format("  {:<14} {} tasks, {} bytes of scratch a thread\n", stage.name,
+                          grouped(tasks(stage, variant.plan)), grouped(variant.scratch_bytes[i]));
+    }
+    std::istringstream lines(variant.schedule.text());
+    for (std::string line; std::getline(lines, line);) text += "    " + line + "\n";
   }
-  std::istringstream lines(input.schedule.text());
-  for (std::string line; std::getline(lines, line);) text += "    " + line + "\n";
 
   text += "\nmasks\n";
   const int64_t pairs = lengths.query * lengths.key;
@@ -286,13 +329,14 @@ std::string explain(const ManifestInput& input) {
   text +=
       fmt::format("\nworkspace of the largest call with {} thread{}: {} bytes\n", input.threads,
                   input.threads == 1 ? "" : "s", grouped(workspace_bytes(input, input.threads)));
-  for (const BufferInfo& buffer : input.program.buffers) {
+  const Variant& largest = input.largest();
+  for (const BufferInfo& buffer : largest.program.buffers) {
     text += fmt::format("  {:<14} {}\n", buffer.name, grouped(buffer_bytes(buffer, plan)));
   }
   text +=
-      fmt::format("  {:<14} {} a thread\n", "scratch", grouped(most_scratch(input) + kSlotBytes));
-  if (!input.program.packs.empty()) {
-    text += fmt::format("packed weights: {} bytes\n", grouped(pack_bytes(input.program)));
+      fmt::format("  {:<14} {} a thread\n", "scratch", grouped(most_scratch(largest) + kSlotBytes));
+  if (!largest.program.packs.empty()) {
+    text += fmt::format("packed weights: {} bytes\n", grouped(pack_bytes(largest.program)));
   }
   if (input.archive_bytes > 0)
     text += fmt::format("archive: {} bytes\n", grouped(input.archive_bytes));

@@ -7,11 +7,10 @@
 #include <string>
 #include <vector>
 
+#include "generator/emit/variant.h"
 #include "generator/ir/plan.h"
-#include "generator/pipeline/program.h"
 #include "generator/spec/spec.h"
 #include "schedules/machine.h"
-#include "schedules/schedule.h"
 
 namespace mha {
 
@@ -25,13 +24,12 @@ struct BlockCount {
 struct ManifestInput {
   const Spec& spec;
   const Plan& plan;
-  const Program& program;
   const Machine& machine;
-  const Schedule& schedule;
+  const std::vector<Variant>& variants;
   int threads = 1;
-  std::vector<int64_t> scratch_bytes;  // one a stage
-  std::vector<int64_t> object_bytes;   // likewise; empty when nothing was compiled
   int64_t archive_bytes = 0;
+  // The one that the largest call gets.
+  const Variant& largest() const { return variants.back(); }
 };
 
 // Bytes of a workspace for the largest call, as the runtime's mha_workspace_size() counts them.

@@ -109,7 +109,10 @@ void require(bool holds, const std::string& what) {
 class Builder {
  public:
   explicit Builder(const KernelDescription& kernel)
-      : kernel_(kernel), name_(kernel.plan.name), module_(name_ + "_kernel", context_) {
+      : kernel_(kernel),
+        program_(kernel.variants.back().program),
+        name_(kernel.plan.name),
+        module_(name_ + "_kernel", context_) {
     module_.setSourceFileName(name_ + "_kernel");
     module_.setTargetTriple(kTriple);
     module_.setPICLevel(llvm::PICLevel::BigPIC);
@@ -147,7 +150,7 @@ class Builder {
   }
 
   Rows<mha_tensor_info> tensors() {
-    const auto& from = kernel_.program.tensors;
+    const auto& from = program_.tensors;
     require(from.size() <= MHA_MAX_TENSORS, "more tensors than the runtime takes");
     Rows<mha_tensor_info> rows(from.size());
     for (size_t i = 0; i < from.size(); ++i) {
@@ -170,7 +173,7 @@ class Builder {
   }
 
   Rows<mha_weight_info> weights() {
-    const auto& from = kernel_.program.weights;
+    const auto& from = program_.weights;
     Rows<mha_weight_info> rows(from.size());
     for (size_t i = 0; i < from.size(); ++i) {
       require(from[i].shape.size() == 1 || from[i].shape.size() == 2,
@@ -190,13 +193,13 @@ class Builder {
   }
 
   Rows<mha_pack_info> packs() {
-    const auto& from = kernel_.program.packs;
+    const auto& from = program_.packs;
     Rows<mha_pack_info> rows(from.size());
     for (size_t i = 0; i < from.size(); ++i) {
       Rows<mha_pack_part> parts(from[i].parts.size());
       for (size_t p = 0; p < parts.size(); ++p) {
         const PackPart& part = from[i].parts[p];
-        require(part.weight >= 0 && part.weight < static_cast<int>(kernel_.program.weights.size()),
+        require(part.weight >= 0 && part.weight < static_cast<int>(program_.weights.size()),
                 "a packed array names a weight that is not there");
         parts[p].weight = static_cast<uint32_t>(part.weight);
         parts[p].first_row = part.first_row;
@@ -218,8 +221,8 @@ class Builder {
     return rows;
   }
 
-  Rows<mha_buffer_info> buffers() {
-    const auto& from = kernel_.program.buffers;
+  Rows<mha_buffer_info> buffers(const Program& program) {
+    const auto& from = program.buffers;
     require(from.size() <= MHA_MAX_BUFFERS, "more buffers than the runtime takes");
     Rows<mha_buffer_info> rows(from.size());
     for (size_t i = 0; i < from.size(); ++i) {
@@ -235,11 +238,10 @@ class Builder {
     return rows;
   }
 
-  Rows<mha_operand> operands(const Stage& stage) {
+  Rows<mha_operand> operands(const Stage& stage, const Program& program) {
     require(stage.operands.size() <= MHA_MAX_OPERANDS,
             "stage '" + stage.name + "' has more operands than the runtime takes");
     Rows<mha_operand> rows(stage.operands.size());
-    const Program& program = kernel_.program;
     for (size_t i = 0; i < rows.size(); ++i) {
       const Operand& from = stage.operands[i];
       const size_t count = from.kind == Operand::kTensor   ? program.tensors.size()
@@ -264,8 +266,8 @@ class Builder {
     return rows;
   }
 
-  Rows<mha_stage> stages() {
-    const auto& from = kernel_.program.stages;
+  Rows<mha_stage> stages(const Variant& variant, const std::string& suffix) {
+    const auto& from = variant.program.stages;
     Rows<mha_stage> rows(from.size());
     auto* type = llvm::FunctionType::get(llvm::Type::getInt32Ty(context_), {pointer_type()}, false);
     for (size_t i = 0; i < from.size(); ++i) {
@@ -273,11 +275,12 @@ class Builder {
       require(stage.grid.size() <= MHA_MAX_GRID,
               "stage '" + stage.name + "' has too many grid axes");
       auto* run = llvm::Function::Create(type, llvm::GlobalValue::ExternalLinkage,
-                                         stage_wrapper_name(name_, stage.name), module_);
+                                         stage_wrapper_name(name_, stage.name + suffix), module_);
       run->setVisibility(llvm::GlobalValue::HiddenVisibility);
       rows.point(i, offsetof(mha_stage, name), string(stage.name));
       rows.point(i, offsetof(mha_stage, run), run);
-      rows.point(i, offsetof(mha_stage, operands), table(operands(stage), "operands"));
+      rows.point(i, offsetof(mha_stage, operands),
+                 table(operands(stage, variant.program), "operands"));
       rows[i].operand_count = stage.operands.size();
       rows[i].grid_rank = static_cast<uint32_t>(stage.grid.size());
       rows[i].reverse = stage.reverse;
@@ -287,13 +290,37 @@ class Builder {
         rows[i].grid[a] = {stage.grid[a].scale, static_cast<int32_t>(stage.grid[a].symbol),
                            stage.grid[a].tile};
       }
-      rows[i].scratch_bytes = static_cast<uint64_t>(kernel_.scratch_bytes.at(i));
+      rows[i].scratch_bytes = static_cast<uint64_t>(variant.scratch_bytes.at(i));
+    }
+    return rows;
+  }
+
+  Rows<mha_variant> variants() {
+    const std::vector<Variant>& from = kernel_.variants;
+    require(from.size() >= 1 && from.size() <= MHA_MAX_VARIANTS &&
+                from.back().plan.query_length.max == kernel_.plan.query_length.max,
+            "the variants do not serve what the kernel is for");
+    Rows<mha_variant> rows(from.size());
+    for (size_t i = 0; i < from.size(); ++i) {
+      rows[i].max_query_length = from[i].plan.query_length.max;
+      require(i == 0 || rows[i - 1].max_query_length < rows[i].max_query_length,
+              "the variants do not stand in the order of their lengths");
+      rows.point(i, offsetof(mha_variant, schedule), string(from[i].schedule.text()));
+      const auto list = [&](size_t offset, uint64_t& count, const auto& table_rows,
+                            const char* what) {
+        rows.point(i, offset, table(table_rows, what));
+        count = table_rows.size();
+      };
+      list(offsetof(mha_variant, buffers), rows[i].buffer_count, buffers(from[i].program),
+           "buffers");
+      list(offsetof(mha_variant, stages), rows[i].stage_count,
+           stages(from[i], variant_suffix(from, i)), "stages");
     }
     return rows;
   }
 
   int32_t tensor_index(const std::string& name) const {
-    const auto& tensors = kernel_.program.tensors;
+    const auto& tensors = program_.tensors;
     for (size_t i = 0; i < tensors.size(); ++i) {
       if (tensors[i].name == name) return static_cast<int32_t>(i);
     }
@@ -312,11 +339,11 @@ class Builder {
     info(offsetof(mha_kernel_info, name), name_);
     info(offsetof(mha_kernel_info, spec), spec_to_json(kernel_.spec));
     info(offsetof(mha_kernel_info, target), kernel_.machine.target);
-    info(offsetof(mha_kernel_info, schedule), kernel_.schedule.text());
-    info(offsetof(mha_kernel_info, schedule_origin), kernel_.schedule.origin);
+    info(offsetof(mha_kernel_info, schedule), schedules_text(kernel_.variants));
+    info(offsetof(mha_kernel_info, schedule_origin), kernel_.variants.back().schedule.origin);
     info(offsetof(mha_kernel_info, generator), generator_version());
     kernel.cpu_features = kernel_.machine.cpu_features;
-    kernel.args_size = sizeof(mha_call) + kernel_.program.tensors.size() * sizeof(mha_tensor);
+    kernel.args_size = sizeof(mha_call) + program_.tensors.size() * sizeof(mha_tensor);
     kernel.self_length = plan.self_length;
     static_assert(int{MHA_OFFSET_START} == int(QueryOffset::kStart) &&
                   int{MHA_OFFSET_END} == int(QueryOffset::kEnd) &&
@@ -336,8 +363,7 @@ class Builder {
     list(offsetof(mha_kernel, tensors), kernel.tensor_count, tensors(), "tensors");
     list(offsetof(mha_kernel, weights), kernel.weight_count, weights(), "weights");
     list(offsetof(mha_kernel, packs), kernel.pack_count, packs(), "packs");
-    list(offsetof(mha_kernel, buffers), kernel.buffer_count, buffers(), "buffers");
-    list(offsetof(mha_kernel, stages), kernel.stage_count, stages(), "stages");
+    list(offsetof(mha_kernel, variants), kernel.variant_count, variants(), "variants");
     llvm::Constant* value = rows.constant(context_);
     auto* global =
         new llvm::GlobalVariable(module_, value->getType(), /*isConstant=*/true,
@@ -373,7 +399,7 @@ class Builder {
     llvm::Type* i64 = llvm::Type::getInt64Ty(context_);
     make_entry_point("run", {pointer, pointer});                  // (context, args)
     make_entry_point("workspace_size", {pointer, i32, pointer});  // (args, threads, bytes)
-    if (kernel_.program.weights.empty()) return;
+    if (program_.weights.empty()) return;
     make_entry_point("weights_create", {pointer, i64, pointer});  // (arrays, count, weights)
     make_entry_point("weights_load", {pointer, i32, pointer});    // (path, layer, weights)
   }
@@ -405,6 +431,7 @@ class Builder {
   }
 
   const KernelDescription& kernel_;
+  const Program& program_;  // of any variant: what they share is read from it
   const std::string name_;
   llvm::LLVMContext context_;
   llvm::Module module_;

@@ -2,15 +2,13 @@
 #ifndef MHA_GENERATOR_EMIT_TABLES_H_
 #define MHA_GENERATOR_EMIT_TABLES_H_
 
-#include <cstdint>
 #include <string>
 #include <vector>
 
+#include "generator/emit/variant.h"
 #include "generator/ir/plan.h"
-#include "generator/pipeline/program.h"
 #include "generator/spec/spec.h"
 #include "schedules/machine.h"
-#include "schedules/schedule.h"
 
 namespace mha {
 
@@ -18,10 +16,8 @@ namespace mha {
 struct KernelDescription {
   const Spec& spec;
   const Plan& plan;
-  const Program& program;
   const Machine& machine;
-  const Schedule& schedule;
-  std::vector<int64_t> scratch_bytes;  // one a stage
+  const std::vector<Variant>& variants;
 };
 
 // The symbol of a stage's argv wrapper, which Halide makes beside the stage's function.

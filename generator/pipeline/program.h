@@ -37,6 +37,7 @@ struct Extent {
   int64_t scale = 1;
   Symbol symbol = Symbol::kOne;
   int round = 1;
+  bool operator==(const Extent&) const = default;
 };
 enum class ValueCheck { kNone, kKeys, kInt32Offset, kStarts };
 
@@ -47,15 +48,18 @@ struct TensorInfo {
   std::vector<Extent> axes;  // outermost first
   ValueCheck check = ValueCheck::kNone;
   bool may_repeat = false;  // the innermost axis may be one element that stands for all
+  bool operator==(const TensorInfo&) const = default;
 };
 struct WeightInfo {
   std::string name;
   std::vector<int64_t> shape;
+  bool operator==(const WeightInfo&) const = default;
 };
 struct PackPart {
   int weight = 0;
   int64_t first_row = 0, row_groups = 1, row_width = 0, row_padded = 0;
   double scale = 1;
+  bool operator==(const PackPart&) const = default;
 };
 struct PackInfo {
   bool vector = false;
@@ -63,6 +67,7 @@ struct PackInfo {
   int64_t rows = 0, columns = 1;
   int64_t col_groups = 1, col_width = 1, col_padded = 1;
   std::vector<PackPart> parts;
+  bool operator==(const PackInfo&) const = default;
 };
 struct BufferInfo {
   std::string name;

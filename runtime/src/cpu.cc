@@ -110,13 +110,22 @@ mha_status mha_kernel_check(const mha_kernel* kernel) {
         "(%zu bytes): generate it again with the mha-gen of this runtime",
         kernel->abi, kernel->struct_size, mha_version(), MHA_KERNEL_ABI, sizeof(mha_kernel));
   }
-  if (kernel->tensor_count > MHA_MAX_TENSORS || kernel->buffer_count > MHA_MAX_BUFFERS) {
+  if (kernel->variant_count < 1 || kernel->variant_count > MHA_MAX_VARIANTS) {
+    return mha_internal_fail(
+        MHA_INTERNAL,
+        "kernel '%s' has %llu variants; the runtime takes 1 to %d: please report this",
+        kernel->info.name, static_cast<unsigned long long>(kernel->variant_count),
+        MHA_MAX_VARIANTS);
+  }
+  for (uint64_t v = 0; v < kernel->variant_count; ++v) {
+    const uint64_t buffers = kernel->variants[v].buffer_count;
+    if (kernel->tensor_count <= MHA_MAX_TENSORS && buffers <= MHA_MAX_BUFFERS) continue;
     return mha_internal_fail(
         MHA_INTERNAL,
         "kernel '%s' has %llu tensors and %llu buffers; the runtime takes %d and %d: "
         "please report this",
         kernel->info.name, static_cast<unsigned long long>(kernel->tensor_count),
-        static_cast<unsigned long long>(kernel->buffer_count), MHA_MAX_TENSORS, MHA_MAX_BUFFERS);
+        static_cast<unsigned long long>(buffers), MHA_MAX_TENSORS, MHA_MAX_BUFFERS);
   }
   const uint64_t missing = kernel->cpu_features & ~mha_cpu_features();
   if (missing == 0) return MHA_OK;

@@ -131,8 +131,14 @@ mha_status mha_internal_lengths(const mha_kernel* kernel, const void* args, bool
                                 mha::Lengths* lengths);
 // The value of an extent, or -1 when it overflows.
 int64_t mha_internal_extent(const mha_extent* extent, const mha::Lengths* lengths);
-mha_status mha_internal_layout(const mha_kernel* kernel, const mha::Lengths* lengths,
-                               int32_t threads, mha::Layout* layout);
+// The variant that serves calls of so many queries; the one place where that is decided. NULL when
+// the table makes no sense.
+const mha_variant* mha_internal_variant(const mha_kernel* kernel, int64_t query_length);
+// The layout of a call that `variant` serves. Its total is enough for every shorter call too, which
+// another variant may serve, so that a workspace for the longest calls does for all.
+mha_status mha_internal_layout(const mha_kernel* kernel, const mha_variant* variant,
+                               const mha::Lengths* lengths, int32_t threads, mha::Layout* layout);
+mha_status mha_internal_no_variant(const mha_kernel* kernel, int64_t query_length);
 
 // --- check.cc ---
 // The caller's descriptor of tensor `index`.

@@ -33,6 +33,66 @@ mha_status resolve(const mha_kernel* kernel, int symbol, int64_t given,
   return MHA_OK;
 }
 
+// The layout of one variant by itself.
+mha_status lay_out(const mha_kernel* kernel, const mha_variant* variant, const Lengths* lengths,
+                   int32_t threads, Layout* layout) {
+  layout->total = 0;
+  size_t total = 0;
+  bool fits = true;
+  for (uint64_t i = 0; i < variant->buffer_count && fits; ++i) {
+    const mha_buffer_info& info = variant->buffers[i];
+    layout->buffer_offsets[i] = total;
+    int64_t elements = 1;
+    for (uint32_t axis = 0; axis < info.rank && axis < MHA_MAX_RANK; ++axis) {
+      const int64_t extent = mha_internal_extent(&info.extents[axis], lengths);
+      if (extent < 0 || __builtin_mul_overflow(elements, extent, &elements))
+        elements = mha::kMaxElements + 1;
+      if (elements > mha::kMaxElements) {
+        return mha_internal_fail(
+            MHA_OUT_OF_RANGE,
+            "with batch %lld, query_length %lld and key_length %lld the internal buffer "
+            "'%s' of kernel '%s' would have 2^31 elements or more",
+            static_cast<long long>(lengths->symbol[MHA_SYMBOL_BATCH]),
+            static_cast<long long>(lengths->symbol[MHA_SYMBOL_QUERY]),
+            static_cast<long long>(lengths->symbol[MHA_SYMBOL_KEY]), info.name, kernel->info.name);
+      }
+    }
+    const size_t bytes = static_cast<size_t>(elements) * mha_internal_dtype_bytes(info.dtype);
+    fits = !__builtin_add_overflow(total, bytes, &total) && align(&total);
+  }
+  size_t scratch = 0;
+  for (uint64_t i = 0; i < variant->stage_count; ++i) {
+    if (variant->stages[i].scratch_bytes > scratch) scratch = variant->stages[i].scratch_bytes;
+  }
+  fits = fits && align(&scratch);
+  size_t stride = 0, slots = 0;
+  fits = fits &&
+         !__builtin_add_overflow(scratch, size_t{mha::kSlotHead + mha::kSlotTail}, &stride) &&
+         !__builtin_mul_overflow(stride, static_cast<size_t>(threads), &slots);
+  layout->slots_offset = total;
+  layout->slot_stride = stride;
+  layout->scratch_bytes = scratch;
+  fits = fits && !__builtin_add_overflow(total, slots, &layout->total);
+  if (!fits) {
+    return mha_internal_fail(
+        MHA_OUT_OF_RANGE, "the workspace of kernel '%s' for %d threads exceeds the address space",
+        kernel->info.name, threads);
+  }
+  return MHA_OK;
+}
+
+// The largest lengths, none above these, of calls of up to `queries` queries.
+void shorten(const mha_kernel* kernel, int64_t queries, Lengths* lengths) {
+  int64_t* symbol = lengths->symbol;
+  if (symbol[MHA_SYMBOL_QUERY] > queries) symbol[MHA_SYMBOL_QUERY] = queries;
+  if (kernel->self_length) symbol[MHA_SYMBOL_KEY] = symbol[MHA_SYMBOL_QUERY];
+  int64_t rows;
+  if (!__builtin_mul_overflow(symbol[MHA_SYMBOL_BATCH], symbol[MHA_SYMBOL_QUERY], &rows) &&
+      symbol[MHA_SYMBOL_ROWS] > rows) {
+    symbol[MHA_SYMBOL_ROWS] = rows;
+  }
+}
+
 }  // namespace
 
 extern "C" {
@@ -107,51 +167,32 @@ int64_t mha_internal_extent(const mha_extent* extent, const Lengths* lengths) {
   return value;
 }
 
-mha_status mha_internal_layout(const mha_kernel* kernel, const Lengths* lengths, int32_t threads,
-                               Layout* layout) {
-  layout->total = 0;
-  size_t total = 0;
-  bool fits = true;
-  for (uint64_t i = 0; i < kernel->buffer_count && fits; ++i) {
-    const mha_buffer_info& info = kernel->buffers[i];
-    layout->buffer_offsets[i] = total;
-    int64_t elements = 1;
-    for (uint32_t axis = 0; axis < info.rank && axis < MHA_MAX_RANK; ++axis) {
-      const int64_t extent = mha_internal_extent(&info.extents[axis], lengths);
-      if (extent < 0 || __builtin_mul_overflow(elements, extent, &elements))
-        elements = mha::kMaxElements + 1;
-      if (elements > mha::kMaxElements) {
-        return mha_internal_fail(
-            MHA_OUT_OF_RANGE,
-            "with batch %lld, query_length %lld and key_length %lld the internal buffer "
-            "'%s' of kernel '%s' would have 2^31 elements or more",
-            static_cast<long long>(lengths->symbol[MHA_SYMBOL_BATCH]),
-            static_cast<long long>(lengths->symbol[MHA_SYMBOL_QUERY]),
-            static_cast<long long>(lengths->symbol[MHA_SYMBOL_KEY]), info.name, kernel->info.name);
-      }
-    }
-    const size_t bytes = static_cast<size_t>(elements) * mha_internal_dtype_bytes(info.dtype);
-    fits = !__builtin_add_overflow(total, bytes, &total) && align(&total);
+const mha_variant* mha_internal_variant(const mha_kernel* kernel, int64_t query_length) {
+  const uint64_t count = kernel->variant_count;
+  if (count == 0 || count > MHA_MAX_VARIANTS) return nullptr;
+  for (const mha_variant* v = kernel->variants; v != kernel->variants + count; ++v) {
+    if (query_length <= v->max_query_length) return v;
   }
-  size_t scratch = 0;
-  for (uint64_t i = 0; i < kernel->stage_count; ++i) {
-    if (kernel->stages[i].scratch_bytes > scratch) scratch = kernel->stages[i].scratch_bytes;
+  return nullptr;
+}
+
+mha_status mha_internal_no_variant(const mha_kernel* kernel, int64_t query_length) {
+  return mha_internal_fail(MHA_INTERNAL,
+                           "no variant of kernel '%s' serves query_length %lld: please report this",
+                           kernel->info.name, static_cast<long long>(query_length));
+}
+
+mha_status mha_internal_layout(const mha_kernel* kernel, const mha_variant* variant,
+                               const Lengths* lengths, int32_t threads, Layout* layout) {
+  mha_status status = lay_out(kernel, variant, lengths, threads, layout);
+  for (const mha_variant* v = kernel->variants; status == MHA_OK && v != variant; ++v) {
+    Lengths shorter = *lengths;
+    shorten(kernel, v->max_query_length, &shorter);
+    Layout other;
+    status = lay_out(kernel, v, &shorter, threads, &other);
+    if (other.total > layout->total) layout->total = other.total;
   }
-  fits = fits && align(&scratch);
-  size_t stride = 0, slots = 0;
-  fits = fits &&
-         !__builtin_add_overflow(scratch, size_t{mha::kSlotHead + mha::kSlotTail}, &stride) &&
-         !__builtin_mul_overflow(stride, static_cast<size_t>(threads), &slots);
-  layout->slots_offset = total;
-  layout->slot_stride = stride;
-  layout->scratch_bytes = scratch;
-  fits = fits && !__builtin_add_overflow(total, slots, &layout->total);
-  if (!fits) {
-    return mha_internal_fail(
-        MHA_OUT_OF_RANGE, "the workspace of kernel '%s' for %d threads exceeds the address space",
-        kernel->info.name, threads);
-  }
-  return MHA_OK;
+  return status;
 }
 
 mha_status mha_workspace_size(const mha_kernel* kernel, const void* args, int32_t threads,
@@ -169,10 +210,34 @@ mha_status mha_workspace_size(const mha_kernel* kernel, const void* args, int32_
   Lengths lengths;
   status = mha_internal_lengths(kernel, args, false, &lengths);
   if (status != MHA_OK) return status;
+  const int64_t queries = lengths.symbol[MHA_SYMBOL_QUERY];
+  const mha_variant* variant = mha_internal_variant(kernel, queries);
+  if (variant == nullptr) return mha_internal_no_variant(kernel, queries);
   Layout layout;
-  status = mha_internal_layout(kernel, &lengths, threads, &layout);
+  status = mha_internal_layout(kernel, variant, &lengths, threads, &layout);
   if (status == MHA_OK) *bytes = layout.total;
   return status;
+}
+
+mha_status mha_kernel_variant(const mha_kernel* kernel, int64_t query_length,
+                              mha_variant_info* info) {
+  if (info == nullptr) return mha_internal_fail(MHA_INVALID_ARGUMENT, "info is NULL");
+  *info = {};
+  mha_status status = mha_kernel_check(kernel);
+  if (status != MHA_OK && status != MHA_UNSUPPORTED_CPU) return status;
+  Lengths lengths;
+  status = resolve(kernel, MHA_SYMBOL_QUERY, query_length, kernel->query_length, &lengths);
+  if (status != MHA_OK) return status;
+  const int64_t queries = lengths.symbol[MHA_SYMBOL_QUERY];
+  const mha_variant* variant = mha_internal_variant(kernel, queries);
+  if (variant == nullptr) return mha_internal_no_variant(kernel, queries);
+  info->index = static_cast<uint32_t>(variant - kernel->variants);
+  info->count = static_cast<uint32_t>(kernel->variant_count);
+  info->min_query_length =
+      info->index == 0 ? kernel->query_length.min : variant[-1].max_query_length + 1;
+  info->max_query_length = variant->max_query_length;
+  info->schedule = variant->schedule;
+  return MHA_OK;
 }
 
 }  // extern "C"

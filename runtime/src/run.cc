@@ -22,6 +22,7 @@ struct Argument {
 // One mha_run in flight, past its checks.
 struct Call {
   const mha_kernel* kernel;
+  const mha_variant* variant;
   const mha_call* args;
   mha_context* context;
   Lengths lengths;
@@ -117,8 +118,8 @@ bool set_argument(const Call& call, const mha_operand& operand, Argument* argume
       return true;
     }
     case MHA_OPERAND_BUFFER: {
-      if (operand.index >= kernel->buffer_count) return false;
-      const mha_buffer_info& info = kernel->buffers[operand.index];
+      if (operand.index >= call.variant->buffer_count) return false;
+      const mha_buffer_info& info = call.variant->buffers[operand.index];
       if (info.rank > MHA_MAX_RANK) return false;
       uint8_t* workspace = static_cast<uint8_t*>(call.args->workspace);
       set_buffer(argument, workspace + call.layout.buffer_offsets[operand.index], info.dtype,
@@ -362,15 +363,20 @@ extern "C" mha_status mha_run(const mha_kernel* kernel, mha_context* context, co
   if (status == MHA_OK) status = check_weights(kernel, call.args->weights);
   if (status == MHA_OK)
     status = mha_internal_check_tensors(kernel, call.args, &call.lengths, call.views);
-  if (status == MHA_OK)
-    status = mha_internal_layout(kernel, &call.lengths, context->threads, &call.layout);
+  if (status == MHA_OK) {
+    const int64_t queries = call.lengths.symbol[MHA_SYMBOL_QUERY];
+    call.variant = mha_internal_variant(kernel, queries);
+    status = call.variant == nullptr ? mha_internal_no_variant(kernel, queries)
+                                     : mha_internal_layout(kernel, call.variant, &call.lengths,
+                                                           context->threads, &call.layout);
+  }
   if (status == MHA_OK)
     status = check_workspace(kernel, call.args, call.layout.total, context->threads);
   if (status == MHA_OK)
     status = mha_internal_check_overlap(kernel, call.args, call.views, call.layout.total);
   if (status == MHA_OK) status = mha_internal_check_values(kernel, &call.lengths, call.views);
-  for (uint64_t s = 0; s < kernel->stage_count && status == MHA_OK; ++s) {
-    status = run_stage(&call, kernel->stages[s]);
+  for (uint64_t s = 0; status == MHA_OK && s < call.variant->stage_count; ++s) {
+    status = run_stage(&call, call.variant->stages[s]);
   }
   return status;
 }

@@ -27,15 +27,18 @@ int main(void) {
   CHECK(kernel->self_length == 1 && kernel->offset_kind == 0);
   CHECK(kernel->key_lengths_tensor == -1 && kernel->query_offset_tensor == -1);
   CHECK(kernel->batch.min == 1 && kernel->batch.max == 2 && kernel->query_length.max == 64);
-  CHECK(kernel->weight_count == 0 && kernel->pack_count == 0 && kernel->buffer_count == 0);
-  CHECK(kernel->tensor_count == 2 && kernel->stage_count == 1);
+  CHECK(kernel->weight_count == 0 && kernel->pack_count == 0);
+  CHECK(kernel->tensor_count == 2 && kernel->variant_count == 1);
+  const mha_variant* variant = &kernel->variants[0];
+  CHECK(variant->max_query_length == 64 && variant->buffer_count == 0 && variant->stage_count == 1);
+  CHECK(strcmp(variant->schedule, "double: lanes=4\n") == 0);
   CHECK(strcmp(kernel->tensors[1].name, "output") == 0 &&
         kernel->tensors[1].role == MHA_ROLE_OUTPUT);
   CHECK(kernel->tensors[0].offset == offsetof(handmade_args, query));
   CHECK(kernel->tensors[1].offset == offsetof(handmade_args, output));
   CHECK(kernel->tensors[0].rank == 4 && kernel->tensors[0].axes[1].symbol == MHA_SYMBOL_QUERY);
   CHECK(kernel->tensors[0].axes[2].scale == 4 && kernel->tensors[0].axes[2].round == 1);
-  const mha_stage* stage = &kernel->stages[0];
+  const mha_stage* stage = &variant->stages[0];
   CHECK(strcmp(stage->name, "double") == 0 && stage->operand_count == 3);
   CHECK(stage->operands[1].kind == MHA_OPERAND_SCALAR &&
         stage->operands[1].index == MHA_SYMBOL_TASK0);

@@ -34,8 +34,8 @@ class Packed : public testing::Test {
     toy.stages[ToyKernel::kAdd].operands = toy.operands[ToyKernel::kAdd].data();
     toy.stages[ToyKernel::kAdd].operand_count = toy.operands[ToyKernel::kAdd].size();
     toy.stages[ToyKernel::kAdd].run = record;
-    toy.kernel.stages = &toy.stages[ToyKernel::kAdd];
-    toy.kernel.stage_count = 1;
+    toy.variants[0].stages = &toy.stages[ToyKernel::kAdd];
+    toy.variants[0].stage_count = 1;
     seen.clear();
   }
 

@@ -76,7 +76,7 @@ mha_tensor_info tensor(const char* name, uint32_t role, uint32_t dtype, size_t o
 
 std::function<int(void**)> ToyKernel::on_task;
 
-ToyKernel::ToyKernel() : tensors{}, buffers{}, stages{}, kernel{} {
+ToyKernel::ToyKernel() : tensors{}, buffers{}, stages{}, variants{}, kernel{} {
   on_task = nullptr;
   const std::vector<mha_extent> rows = {length(MHA_SYMBOL_BATCH), length(MHA_SYMBOL_QUERY),
                                         constant(kToyWidth)};
@@ -138,10 +138,9 @@ ToyKernel::ToyKernel() : tensors{}, buffers{}, stages{}, kernel{} {
   kernel.key_length = {1, kToyMaxLength};
   kernel.tensors = tensors;
   kernel.tensor_count = 4;
-  kernel.buffers = buffers;
-  kernel.buffer_count = 1;
-  kernel.stages = stages;
-  kernel.stage_count = 2;
+  variants[0] = {kToyMaxLength, "toy", buffers, 1, stages, 2};
+  kernel.variants = variants;
+  kernel.variant_count = 1;
 }
 
 ToyCall::ToyCall(const ToyKernel& kernel, int64_t b, int64_t lq, int64_t lk, int32_t threads)

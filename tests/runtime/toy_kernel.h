@@ -37,6 +37,7 @@ struct ToyKernel {
   mha_buffer_info buffers[1];
   std::vector<mha_operand> operands[2];
   mha_stage stages[2];
+  mha_variant variants[2];  // the kernel has the first of them
   mha_kernel kernel;
 
   // Called by every task of stage `add` with its argv; what it returns is what the task returns.

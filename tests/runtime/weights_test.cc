@@ -75,8 +75,9 @@ class Weights : public testing::Test {
     kernel.weight_count = 3;
     kernel.packs = packs;
     kernel.pack_count = 2;
-    kernel.stages = &stage;
-    kernel.stage_count = 1;
+    variant = {1, "", nullptr, 0, &stage, 1};
+    kernel.variants = &variant;
+    kernel.variant_count = 1;
     std::mt19937 random(7);
     std::normal_distribution<float> normal;
     for (auto* values : {&q, &k, &b}) {
@@ -152,6 +153,7 @@ class Weights : public testing::Test {
   mha_weight_info infos[3];
   mha_operand operands[2];
   mha_stage stage = {};
+  mha_variant variant = {};
   mha_kernel kernel = {};
 };
 

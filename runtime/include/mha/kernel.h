@@ -3,7 +3,8 @@
  *
  * A kernel is a short program: stages, each one ahead-of-time compiled Halide function, called in
  * order on views of the caller's tensors, of packed weights, and of buffers inside the caller's
- * workspace. */
+ * workspace. It may hold that program in several variants, each for a range of query lengths;
+ * tensors and packed weights are the same for all. */
 #ifndef MHA_KERNEL_H_
 #define MHA_KERNEL_H_
 
@@ -13,7 +14,7 @@
 extern "C" {
 #endif
 
-#define MHA_KERNEL_ABI 2u
+#define MHA_KERNEL_ABI 3u
 
 /* CPU features that a variant needs (all bits of `cpu_features` must be there). */
 enum {
@@ -173,6 +174,17 @@ typedef struct mha_length_range {
   int64_t min, max;
 } mha_length_range;
 
+/* The stages, and the buffers between them, for calls of up to max_query_length queries (of a
+ * packed batch: rows of the longest sequence) and more than the variant before it serves. */
+typedef struct mha_variant {
+  int64_t max_query_length;
+  const char* schedule; /* the parameters, one line a stage */
+  const mha_buffer_info* buffers;
+  uint64_t buffer_count;
+  const mha_stage* stages;
+  uint64_t stage_count;
+} mha_variant;
+
 /* Where query 0 stands among the keys. */
 enum { MHA_OFFSET_START = 0, MHA_OFFSET_END = 1, MHA_OFFSET_INPUT = 2 };
 
@@ -196,10 +208,9 @@ struct mha_kernel {
   uint64_t weight_count;
   const mha_pack_info* packs;
   uint64_t pack_count;
-  const mha_buffer_info* buffers;
-  uint64_t buffer_count;
-  const mha_stage* stages;
-  uint64_t stage_count;
+  const mha_variant*
+      variants;           /* by max_query_length, ascending; the last one's is query_length.max */
+  uint64_t variant_count; /* at least 1 */
 };
 
 /* halide_malloc(bytes) inside a stage takes round_up(bytes, 64) + MHA_SCRATCH_HEADER from the
@@ -208,7 +219,7 @@ struct mha_kernel {
 enum { MHA_SCRATCH_HEADER = 64 };
 
 /* What a kernel may have at most, so that a call needs no allocation. */
-enum { MHA_MAX_TENSORS = 32, MHA_MAX_BUFFERS = 32, MHA_MAX_OPERANDS = 24 };
+enum { MHA_MAX_TENSORS = 32, MHA_MAX_BUFFERS = 32, MHA_MAX_OPERANDS = 24, MHA_MAX_VARIANTS = 16 };
 
 /* The MHA_CPU_* bits of this machine, as far as the system lets a process use them. */
 uint64_t mha_cpu_features(void);

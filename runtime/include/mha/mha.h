@@ -165,11 +165,22 @@ typedef struct mha_kernel_info {
   const char* name;
   const char* spec;            /* canonical JSON of the spec */
   const char* target;          /* "zen5", "x86-64-v3", ... */
-  const char* schedule;        /* the parameters, one line a stage */
+  const char* schedule;        /* the parameters, one line a stage; of each variant, if several */
   const char* schedule_origin; /* "default" or "record" */
   const char* generator;       /* version */
 } mha_kernel_info;
 mha_status mha_kernel_get_info(const mha_kernel* kernel, mha_kernel_info* info);
+
+/* A kernel for a range of lengths may hold its stages in several variants, each arranged for a
+ * range of query lengths. A call is served by the one that its query length falls to. */
+typedef struct mha_variant_info {
+  uint32_t index, count; /* this one, from 0, of so many */
+  int64_t min_query_length, max_query_length;
+  const char* schedule; /* the parameters, one line a stage */
+} mha_variant_info;
+/* The variant that serves calls of this query length (0: as in mha_call). */
+mha_status mha_kernel_variant(const mha_kernel* kernel, int64_t query_length,
+                              mha_variant_info* info);
 
 /* --- safetensors, read only --- */
 typedef struct mha_safetensors_tensor {

@@ -1,0 +1,36 @@
+#include "generator/emit/variant.h"
+
+#include "generator/spec/error.h"
+
+namespace mha {
+
+std::string variant_suffix(const std::vector<Variant>& variants, size_t index) {
+  if (variants.size() == 1) return "";
+  return "_q" + std::to_string(variants[index].plan.query_length.max);
+}
+
+std::string schedules_text(const std::vector<Variant>& variants) {
+  if (variants.size() == 1) return variants[0].schedule.text();
+  std::string text;
+  for (const Variant& variant : variants) {
+    const Range& lengths = variant.plan.query_length;
+    text += "query_length " + std::to_string(lengths.min) + " to " + std::to_string(lengths.max) +
+            ":\n" + variant.schedule.text();
+  }
+  return text;
+}
+
+void check_shared(const std::vector<Variant>& variants) {
+  for (const Variant& variant : variants) {
+    const Program& first = variants.front().program;
+    const Program& other = variant.program;
+    if (first.tensors == other.tensors && first.weights == other.weights &&
+        first.packs == other.packs) {
+      continue;
+    }
+    throw InternalError("two variants of kernel '" + variant.plan.name +
+                        "' differ in their tensors or in how weights are packed");
+  }
+}
+
+}  // namespace mha

@@ -1,0 +1,37 @@
+// A kernel made for a range of lengths may hold its stages several times.
+#ifndef MHA_GENERATOR_EMIT_VARIANT_H_
+#define MHA_GENERATOR_EMIT_VARIANT_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "generator/ir/plan.h"
+#include "generator/pipeline/program.h"
+#include "schedules/schedule.h"
+
+namespace mha {
+
+// The stages of a kernel for the calls of some query lengths: `plan` is the kernel's, narrowed to
+// these. Tensors, weights and packed arrays of the Program are the same in all variants.
+struct Variant {
+  Plan plan;
+  Schedule schedule;
+  Program program;  // scheduled
+  // One a stage: make_library() fills them in.
+  std::vector<int64_t> scratch_bytes;
+  std::vector<int64_t> object_bytes;  // empty when nothing was compiled
+};
+
+// What the names of a variant's stages end with: nothing where it is the only one, else "_q64".
+std::string variant_suffix(const std::vector<Variant>& variants, size_t index);
+
+// Every schedule, those of several under lines "query_length 1 to 64:".
+std::string schedules_text(const std::vector<Variant>& variants);
+
+// Throws InternalError where what all variants share is not the same in two of them.
+void check_shared(const std::vector<Variant>& variants);
+
+}  // namespace mha
+
+#endif  // MHA_GENERATOR_EMIT_VARIANT_H_
