@@ -20,6 +20,7 @@ using Halide::MemoryType;
 using Halide::RVar;
 using Halide::TailStrategy;
 using Halide::Var;
+using Halide::VarOrRVar;
 
 namespace {
 
@@ -99,25 +100,28 @@ void schedule_scores(Stage& stage, const LoopLevel& level, const StageSchedule& 
   Var x_outer("x_outer"), x_inner("x_inner"), y_outer("y_outer"), y_inner("y_inner");
   scores.compute_at(level);
   if (scores.has_update_definition()) scores.align_bounds(y, lanes);
+  const bool queries_inside = params.get("score_order") == 1;
   LoopLevel tile;
   if (scores.has_update_definition()) {
     RVar rs = stage.domains.at("rs").x, rs_outer("rs_outer"), rs_inner("rs_inner");
     scores.update()
         .split(rs, rs_outer, rs_inner, key_tile)
         .split(y, y_outer, y_inner, lanes)
-        .reorder(y_inner, rs_inner, rs_outer, y_outer)
+        .reorder({y_inner, rs_inner, queries_inside ? VarOrRVar(y_outer) : VarOrRVar(rs_outer),
+                  queries_inside ? VarOrRVar(rs_outer) : VarOrRVar(y_outer)})
         .vectorize(y_inner, vector)
         .unroll(y_inner)
         .unroll(rs_inner);
-    tile = LoopLevel(scores, rs_outer);
+    tile = queries_inside ? LoopLevel(scores, y_outer) : LoopLevel(scores, rs_outer);
   } else {
     scores.split(x, x_outer, x_inner, key_tile, kRoundUp)
         .split(y, y_outer, y_inner, lanes, kRoundUp)
-        .reorder(y_inner, x_inner, x_outer, y_outer)
+        .reorder({y_inner, x_inner, queries_inside ? y_outer : x_outer,
+                  queries_inside ? x_outer : y_outer})
         .vectorize(y_inner, vector, kRoundUp)
         .unroll(y_inner)
         .unroll(x_inner);
-    tile = LoopLevel(scores, x_outer);
+    tile = LoopLevel(scores, queries_inside ? y_outer : x_outer);
   }
   // One tile of one block, which the clamp of key rows can hide.
   product.bound_extent(x, key_tile).bound_extent(c, 1);
@@ -181,15 +185,18 @@ void schedule_attention(Stage& stage, const Plan& plan, const StageSchedule& par
 
   transpose_queries(stage, plan.attention.d_head, vector);
 
+  const bool width_inside = params.get("value_order") == 1;
+  const Var inner_loop = width_inside ? d_outer : y_outer,
+            outer_loop = width_inside ? y_outer : d_outer;
   partial.compute_root()
       .align_bounds(y, group)
       .split(d, d_outer, d_inner, value_lanes, kRoundUp)
       .split(y, y_outer, y_inner, value_rows, kRoundUp)
-      .reorder(d_inner, y_inner, y_outer, d_outer, c)
+      .reorder({d_inner, y_inner, inner_loop, outer_loop, c})
       .vectorize(d_inner, vector, kRoundUp)
       .unroll(d_inner)
       .unroll(y_inner);
-  register_tile(value_product, LoopLevel(partial, y_outer), d, y, stage.domains.at("rv"), vector,
+  register_tile(value_product, LoopLevel(partial, inner_loop), d, y, stage.domains.at("rv"), vector,
                 static_cast<int>(params.get("key_unroll")));
 
   LoopLevel block = LoopLevel::root();
@@ -339,16 +346,17 @@ void schedule_projection(Stage& stage, const StageSchedule& params, const Machin
   Func output = find(stage, "output"), tile = find(stage, "tile"), product = find(stage, "product");
   Var column = output.args()[0], t_outer("t_outer"), t_inner("t_inner"), c_outer("c_outer"),
       c_inner("c_inner");
+  const bool rows_inside = params.get("loop_order") == 1;
   const TailStrategy tail = exact ? kRoundUp : TailStrategy::GuardWithIf;
   output.split(column, c_outer, c_inner, panel, tail)
       .split(t, t_outer, t_inner, row_tile, tail)
-      .reorder(c_inner, t_inner, c_outer, t_outer)
+      .reorder({c_inner, t_inner, rows_inside ? t_outer : c_outer, rows_inside ? c_outer : t_outer})
       .vectorize(c_inner, vector, tail);
   // One whole tile at a time, which the divisions in output's definition hide where the tile is no
   // power of two.
   product.bound(i, 0, panel).bound(j, 0, row_tile).bound_extent(Var("rows"), 1);
   product.bound_extent(Var("p"), 1);
-  LoopLevel level(output, c_outer);
+  LoopLevel level(output, rows_inside ? t_outer : c_outer);
   if (exact) {
     output.unroll(c_inner).unroll(t_inner);
   } else {

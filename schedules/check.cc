@@ -127,6 +127,12 @@ void check_attention(const StageSchedule& stage, const Plan& plan, const Machine
              times(s.get("key_tile"), s.get("query_vectors")) + registers);
   check.rule("value_rows", fits(s.get("value_rows"), s.get("value_vectors"), machine),
              times(s.get("value_rows"), s.get("value_vectors")) + registers);
+  check.rule("score_order",
+             s.get("score_order") == 0 || s.get("query_block") > s.get("query_vectors") * lanes,
+             "a tile that holds all queries of the task has no other order");
+  check.rule("value_order",
+             s.get("value_order") == 0 || s.get("value_vectors") * lanes < wide_value,
+             "a tile that holds the whole width has no other order");
   check.rule("value_vectors", wide_value % (s.get("value_vectors") * lanes) == 0,
              "x " + std::to_string(lanes) + " lanes must divide the padded value width " +
                  std::to_string(wide_value));
@@ -153,6 +159,8 @@ void check_projection(const StageSchedule& stage, int64_t width, const Machine& 
                  std::to_string(machine.vector_registers) + " registers");
   check.rule("task_rows", s.get("task_rows") % s.get("row_tile") == 0,
              "must be a multiple of row_tile");
+  check.rule("loop_order", s.get("loop_order") == 0 || s.get("task_panels") > 1,
+             "a task of one panel has no other order");
   if (width > 0) {
     const int64_t wide = padded_width(width, machine.vector_floats);
     check.rule("panel_vectors", wide % (s.get("panel_vectors") * lanes) == 0,

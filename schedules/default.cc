@@ -125,7 +125,10 @@ StageSchedule attention_default(const Plan& plan, const Machine& machine) {
            {"width_unroll", 4},
            {"key_unroll", 2},
            {"pack_keys", copy_keys ? 1 : 0},
-           {"pack_values", pack_values ? 1 : 0}}};
+           {"pack_values", pack_values ? 1 : 0},
+           {"task_order", 0},
+           {"score_order", 0},
+           {"value_order", 0}}};
 }
 
 StageSchedule projection_default(const std::string& stage, int64_t width, int64_t depth,
@@ -152,7 +155,9 @@ StageSchedule projection_default(const std::string& stage, int64_t width, int64_
            {"panel_vectors", vectors},
            {"depth_unroll", 4},
            {"task_panels", task_panels},
-           {"task_rows", task_rows}}};
+           {"task_rows", task_rows},
+           {"task_order", 0},
+           {"loop_order", 0}}};
 }
 
 // Rows of queries that a projection sees as one sequence.

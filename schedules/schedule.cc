@@ -44,12 +44,14 @@ Blocking blocking_of(const Schedule& schedule, const Machine& machine) {
       a.value_rows = static_cast<int>(stage.get("value_rows"));
       a.pack_keys = stage.get("pack_keys") != 0;
       a.pack_values = stage.get("pack_values") != 0;
+      a.heads_first = stage.get("task_order") == 1;
     } else {
       ProjectionBlocking p;
       p.row_tile = static_cast<int>(stage.get("row_tile"));
       p.panel = static_cast<int>(stage.get("panel_vectors")) * machine.vector_floats;
       p.task_panels = static_cast<int>(stage.get("task_panels"));
       p.task_rows = static_cast<int>(stage.get("task_rows"));
+      p.rows_first = stage.get("task_order") == 1;
       blocking.projections[stage.stage] = p;
     }
   }

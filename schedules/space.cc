@@ -32,6 +32,9 @@ const std::vector<ParamInfo>& stage_space(const std::string& stage) {
       {"key_unroll", {1, 2, 4, 8}, "steps over keys unrolled in the product with V"},
       {"pack_keys", {0, 1}, "copy K per head before use (op attention)"},
       {"pack_values", {0, 1}, "copy V per head before use (op attention)"},
+      {"task_order", {0, 1}, "0: query blocks of a head in turn, 1: heads of a query block"},
+      {"score_order", {0, 1}, "scores of a block: 0 keys, 1 queries in the inner loop"},
+      {"value_order", {0, 1}, "product with V: 0 queries, 1 V's width in the inner loop"},
   };
   static const std::vector<ParamInfo> projection = {
       {"row_tile", {1, 2, 3, 4, 5, 6, 8, 10, 12, 14, 16}, "rows of a register tile"},
@@ -41,13 +44,15 @@ const std::vector<ParamInfo>& stage_space(const std::string& stage) {
       {"task_rows",
        {8, 16, 32, 64, 96, 120, 128, 192, 240, 256, 480, 512, 960, 1024, 2048, 4096, 8192},
        "rows of one task"},
+      {"task_order", {0, 1}, "0: panels of some rows in turn, 1: rows of some panels"},
+      {"loop_order", {0, 1}, "within a task: 0 panels, 1 rows in the inner loop"},
   };
   return stage == "attention" ? attention : projection;
 }
 
 std::string space_signature() {
   // Raise it when a rule or the meaning of a parameter changes, which the table does not show.
-  std::string text = "rules 1";
+  std::string text = "rules 2";
   for (const char* stage : {"attention", "project"}) {
     text += std::string("\n") + stage;
     for (const ParamInfo& info : stage_space(stage)) {

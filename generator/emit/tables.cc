@@ -283,7 +283,7 @@ class Builder {
                  table(operands(stage, variant.program), "operands"));
       rows[i].operand_count = stage.operands.size();
       rows[i].grid_rank = static_cast<uint32_t>(stage.grid.size());
-      rows[i].reverse = stage.reverse;
+      rows[i].reverse = stage.reverse_axis < 0 ? 0 : 1u << stage.reverse_axis;
       rows[i].batch_axis = stage.batch_axis;
       rows[i].query_axis = stage.query_axis;
       for (size_t a = 0; a < stage.grid.size(); ++a) {

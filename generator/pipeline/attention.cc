@@ -137,7 +137,7 @@ Stage build_attention(const Plan& plan, const Blocking& blocking, const Attentio
   add_row_output("row_scale_out", in.row_scale, row_scale(y));
   stage.pipeline = Halide::Pipeline(outputs);
   s.set_grid(stage);
-  stage.reverse = attention.right.has_value();
+  if (attention.right) stage.reverse_axis = stage.query_axis;
   name_funcs(stage, {s.queries, s.query_rows, s.mask,  s.mask_rows,   product,   scores,
                      masked,    block_max,    shift,   probabilities, block_sum, value_product,
                      partial,   statistics,   row_max, merge_weight,  row_sum,   row_scale,

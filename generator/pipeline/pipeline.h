@@ -19,13 +19,15 @@ struct AttentionBlocking {
   int key_tile = 8;                             // K rows are read in groups of so many
   int value_rows = 8;                           // queries of a register tile of the product with V
   bool pack_keys = false, pack_values = false;  // copied per head before use
+  bool heads_first = false;  // tasks: the heads of a query block before the next query block
 };
 
 struct ProjectionBlocking {
-  int row_tile = 8;     // rows computed at a time; buffers in the workspace are padded to it
-  int panel = 32;       // columns of a panel of packed weights
-  int task_panels = 1;  // panels of one task; in front of the attention, of one head
-  int task_rows = 512;  // rows of one task, a multiple of row_tile
+  int row_tile = 8;         // rows computed at a time; buffers in the workspace are padded to it
+  int panel = 32;           // columns of a panel of packed weights
+  int task_panels = 1;      // panels of one task; in front of the attention, of one head
+  int task_rows = 512;      // rows of one task, a multiple of row_tile
+  bool rows_first = false;  // tasks: all rows of some panels before the next panels
 };
 
 struct Blocking {

@@ -96,7 +96,7 @@ struct Stage {
   std::vector<Halide::Argument> arguments;  // inputs, in the order of `operands`; outputs follow
   std::vector<Operand> operands;            // inputs, then the pipeline's outputs
   std::vector<GridAxis> grid;               // at most 4; axis 0 runs fastest
-  bool reverse = false;                     // hand out axis 0 from its end
+  int reverse_axis = -1;                    // handed out from its end
   int batch_axis = -1;
   int query_axis = -1;  // of blocks of a sequence's queries; those it does not have are left out
   std::map<std::string, Halide::Func> funcs;  // by the names that schedules use

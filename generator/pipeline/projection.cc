@@ -3,6 +3,7 @@
 // W is packed in panels [N / panel][K][panel], so that the inner loop reads it as whole vectors,
 // one after another.
 #include <algorithm>
+#include <utility>
 
 #include "generator/pipeline/stages.h"
 
@@ -20,7 +21,8 @@ Stage build_projection(const std::string& name, const Blocking& blocking,
   const int panel = block.panel, row_tile = block.row_tile;
   const int wide = panel * block.task_panels;  // columns of a task
   StageScalars scalars(name);
-  Expr column_task = scalars.get(Symbol::kTask0), row_task = scalars.get(Symbol::kTask1),
+  Expr column_task = scalars.get(block.rows_first ? Symbol::kTask1 : Symbol::kTask0),
+       row_task = scalars.get(block.rows_first ? Symbol::kTask0 : Symbol::kTask1),
        sequence = scalars.get(Symbol::kTask2);
   Expr length = scalars.length(in.rows, in.rows_symbol);
   Halide::ImageParam weights(Halide::Float(32), 3, name + "_weights"),
@@ -79,6 +81,7 @@ Stage build_projection(const std::string& name, const Blocking& blocking,
   const int64_t columns = std::max<int64_t>(in.output_heads, 1) * in.output_width;
   stage.grid = {
       {columns, Symbol::kOne, wide}, {1, in.rows_symbol, block.task_rows}, {1, in.batch_symbol, 1}};
+  if (block.rows_first) std::swap(stage.grid[0], stage.grid[1]);
   stage.funcs = {{"product", product}, {"tile", tile}, {"output", output}};
   stage.domains = {{"rk", rk}};
   // Panels are dense: their strides are constants.

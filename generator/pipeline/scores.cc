@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 #include <limits>
+#include <utility>
 
 namespace mha {
 
@@ -45,8 +46,8 @@ Scores::Scores(const Plan& plan, const AttentionBlocking& blocking, StageScalars
     : plan_(plan), blocking_(blocking), in_(in), unit_(unit), every_head_(every_head) {
   const Attention& attention = plan.attention;
   const Range query_range = plan.queries(), key_range = plan.keys();
-  block = scalars.get(Symbol::kTask0);
-  head = every_head ? Expr(h) : scalars.get(Symbol::kTask1);
+  block = scalars.get(blocking.heads_first ? Symbol::kTask1 : Symbol::kTask0);
+  head = every_head ? Expr(h) : scalars.get(blocking.heads_first ? Symbol::kTask0 : Symbol::kTask1);
   sequence = scalars.get(Symbol::kTask2);
   batch_index = plan.packed ? Expr(0) : sequence;
   first_row = plan.packed ? scalars.get(Symbol::kSequenceFirstRow) : Expr(0);
@@ -170,7 +171,8 @@ void Scores::set_grid(Stage& stage) const {
   stage.grid = {{1, Symbol::kQuery, blocking_.query_block},
                 {every_head_ ? 1 : plan_.attention.heads, Symbol::kOne, 1},
                 {1, Symbol::kBatch, 1}};
-  stage.query_axis = 0;
+  if (blocking_.heads_first) std::swap(stage.grid[0], stage.grid[1]);
+  stage.query_axis = blocking_.heads_first ? 1 : 0;
   stage.batch_axis = 2;
 }
 

@@ -185,8 +185,8 @@ bool set_task(const StageRun& run, int64_t task, int32_t* values) {
   for (int axis = 0; axis < MHA_MAX_GRID; ++axis) {
     coordinates[axis] = task % run.grid[axis];
     task /= run.grid[axis];
+    if (run.stage->reverse >> axis & 1) coordinates[axis] = run.grid[axis] - 1 - coordinates[axis];
   }
-  if (run.stage->reverse) coordinates[0] = run.grid[0] - 1 - coordinates[0];
   for (int axis = 0; axis < MHA_MAX_GRID; ++axis) {
     values[MHA_SYMBOL_TASK0 + axis] = static_cast<int32_t>(coordinates[axis]);
   }

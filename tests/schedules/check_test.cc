@@ -26,7 +26,9 @@ Schedule legal(const Plan& plan) {
                                   {"panel_vectors", 2},
                                   {"depth_unroll", 4},
                                   {"task_panels", 1},
-                                  {"task_rows", 512}}});
+                                  {"task_rows", 512},
+                                  {"task_order", 0},
+                                  {"loop_order", 0}}});
       continue;
     }
     const bool odd = plan.attention.d_value % 16 != 0;
@@ -40,7 +42,10 @@ Schedule legal(const Plan& plan) {
                                 {"width_unroll", 4},
                                 {"key_unroll", 2},
                                 {"pack_keys", 0},
-                                {"pack_values", odd ? 1 : 0}}});
+                                {"pack_values", odd ? 1 : 0},
+                                {"task_order", 0},
+                                {"score_order", 0},
+                                {"value_order", 0}}});
   }
   return schedule;
 }
@@ -174,6 +179,25 @@ TEST(Check, TilesDivideTheWidths) {
   // The columns of the output projection belong to no head.
   EXPECT_EQ(after(kBlock, "project_out", "panel_vectors", 3), Lines{});
   EXPECT_EQ(after(kBlock, "project_out", "task_panels", 16), Lines{});
+}
+
+TEST(Check, OrdersOfOneAreRefused) {
+  EXPECT_EQ(after(kBlock, "project_out", "loop_order", 1),
+            Lines{"project_out.loop_order = 1: a task of one panel has no other order"});
+  const Plan plan = plan_of(kBlock);
+  const Machine zen5 = machine_named("zen5");
+  Schedule schedule = with(legal(plan), "attention", "score_order", 1);
+  EXPECT_EQ(check_schedule(schedule, plan, zen5), Lines{});
+  schedule = with(schedule, "attention", "query_block", 32);
+  EXPECT_EQ(check_schedule(schedule, plan, zen5),
+            Lines{"attention.score_order = 1: a tile that holds all queries of the task has no "
+                  "other order"});
+  schedule = with(legal(plan), "attention", "value_order", 1);
+  EXPECT_EQ(check_schedule(schedule, plan, zen5), Lines{});
+  schedule = with(with(schedule, "attention", "value_vectors", 4), "attention", "value_rows", 4);
+  EXPECT_EQ(check_schedule(schedule, plan, zen5),
+            Lines{"attention.value_order = 1: a tile that holds the whole width has no other "
+                  "order"});
 }
 
 TEST(Check, TasksHoldWholeRowTiles) {
