@@ -1,0 +1,91 @@
+#include "schedules/tuner/search.h"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+namespace mha {
+namespace {
+
+// Batches without a single stored answer after which a replay ends.
+constexpr int kFruitless = 50;
+
+}  // namespace
+
+StageSearch::StageSearch(const StageProblem& problem, const std::string& strategy, uint64_t seed)
+    : problem_(problem),
+      model_(problem),
+      strategy_(make_strategy(strategy, problem, seed)),
+      incumbent_(problem.analytic) {}
+
+std::vector<Proposal> StageSearch::next(int count) {
+  std::vector<Proposal> proposals;
+  while (static_cast<int>(proposals.size()) < count) {
+    const std::vector<StageSchedule> proposed =
+        strategy_->propose(count - static_cast<int>(proposals.size()));
+    if (proposed.empty()) break;
+    for (const StageSchedule& schedule : proposed) {
+      Proposal proposal{schedule, candidate_text(schedule), proposed_++, std::nullopt};
+      if (const std::optional<std::string> cause = model_.prunes(schedule)) {
+        Trial trial;
+        trial.stage = problem_.stage;
+        trial.candidate = proposal.text;
+        trial.outcome = Outcome::kPruned;
+        trial.detail = *cause;
+        strategy_->tell(schedule, trial);
+        ++pruned_;
+      } else {
+        proposals.push_back(std::move(proposal));
+      }
+    }
+  }
+  return proposals;
+}
+
+void StageSearch::settle(const std::vector<Proposal>& proposals) {
+  const Proposal* best = nullptr;
+  for (const Proposal& proposal : proposals) {
+    if (!proposal.trial) continue;
+    const Trial& trial = *proposal.trial;
+    strategy_->tell(proposal.schedule, trial);
+    ++answered_;
+    const bool faster =
+        trial.outcome == Outcome::kMeasured && trial.score - trial.half_width > score_;
+    if (faster && (best == nullptr || trial.score > best->trial->score)) best = &proposal;
+  }
+  if (best == nullptr) return;
+  incumbent_ = best->schedule;
+  score_ = best->trial->score;
+}
+
+ReplayResult replay(const StageProblem& problem, const std::string& strategy, uint64_t seed,
+                    int64_t trials, int batch, const std::vector<Trial>& stored) {
+  std::map<std::string, const Trial*> known;
+  for (const Trial& trial : stored) {
+    if (trial.stage == problem.stage) known.emplace(trial.candidate, &trial);
+  }
+  StageSearch search(problem, strategy, seed);
+  ReplayResult result;
+  for (int fruitless = 0; search.answered() < trials && fruitless < kFruitless;) {
+    const int64_t before = search.answered();
+    std::vector<Proposal> proposals =
+        search.next(static_cast<int>(std::min<int64_t>(batch, trials - before)));
+    if (proposals.empty()) break;
+    for (Proposal& proposal : proposals) {
+      const auto found = known.find(proposal.text);
+      if (found == known.end()) {
+        ++result.skipped;
+      } else {
+        proposal.trial = *found->second;
+      }
+    }
+    search.settle(proposals);
+    fruitless = search.answered() == before ? fruitless + 1 : 0;
+  }
+  result.winner = search.incumbent();
+  result.score = search.score();
+  result.trials = search.answered();
+  return result;
+}
+
+}  // namespace mha

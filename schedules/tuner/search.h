@@ -1,0 +1,66 @@
+// The search in one stage, apart from how answers are come by: what the tuner and a replay share.
+#ifndef MHA_SCHEDULES_TUNER_SEARCH_H_
+#define MHA_SCHEDULES_TUNER_SEARCH_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "schedules/tuner/model.h"
+#include "schedules/tuner/strategy.h"
+#include "schedules/tuner/trial.h"
+
+namespace mha {
+
+struct Proposal {
+  StageSchedule schedule;
+  std::string text;
+  int64_t index = 0;
+  std::optional<Trial> trial;  // its answer, once there is one
+};
+
+// Which proposals are made, and which schedule is the best so far, is a function of the problem,
+// the strategy, the seed and the answers: whether these were measured just now or read from a
+// database makes no difference.
+class StageSearch {
+ public:
+  StageSearch(const StageProblem& problem, const std::string& strategy, uint64_t seed);
+
+  const std::string& stage() const { return problem_.stage; }
+  // The next ones to be measured; fewer when the space is used up. Those that the model rules out
+  // are answered here (kPruned) and not among them.
+  std::vector<Proposal> next(int count);
+  // Takes the answers of all that have one, in order. Then the best of those that are surely faster
+  // than the incumbent takes its place.
+  void settle(const std::vector<Proposal>& proposals);
+
+  const StageSchedule& incumbent() const { return incumbent_; }
+  double score() const { return score_; }  // of the incumbent: log gain over the default
+  int64_t answered() const { return answered_; }
+  int64_t pruned() const { return pruned_; }
+
+ private:
+  StageProblem problem_;
+  CostModel model_;
+  std::unique_ptr<Strategy> strategy_;
+  StageSchedule incumbent_;
+  double score_ = 0;
+  int64_t proposed_ = 0, answered_ = 0, pruned_ = 0;
+};
+
+// A search without a machine: a strategy run on stored trials.
+struct ReplayResult {
+  StageSchedule winner;
+  double score = 0;
+  int64_t trials = 0;   // answered from what is stored
+  int64_t skipped = 0;  // proposed, but never measured
+};
+// At most `trials` answers, asked for in batches of `batch` as the tuner does.
+ReplayResult replay(const StageProblem& problem, const std::string& strategy, uint64_t seed,
+                    int64_t trials, int batch, const std::vector<Trial>& stored);
+
+}  // namespace mha
+
+#endif  // MHA_SCHEDULES_TUNER_SEARCH_H_
