@@ -1,9 +1,11 @@
+// Records are read here; record_text.cc writes them.
 #include "schedules/record.h"
 
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -21,22 +23,6 @@ namespace mha {
 namespace {
 
 constexpr size_t kMaxBytes = 16 << 20;
-
-// The shortest text that reads back as the same number.
-std::string number(double value) {
-  char text[32];
-  return {text, std::to_chars(text, text + sizeof(text), value).ptr};
-}
-
-std::string range(const Range& r) {
-  return r.fixed() ? std::to_string(r.max) : std::to_string(r.min) + ".." + std::to_string(r.max);
-}
-
-std::string part_key(const ProjectionPart& part) {
-  std::string text = part.weight + ":" + std::to_string(part.heads) + "x" +
-                     std::to_string(part.width) + "*" + number(part.weight_scale);
-  return part.bias.empty() ? text : text + "+" + part.bias;
-}
 
 // Reads one file. The first problem ends it, as UserError "FILE:LINE:COLUMN: error: ..." with the
 // line and a caret.
@@ -116,13 +102,18 @@ class Reader {
     return documents[0];
   }
 
-  // The fields of a map that has all of these keys, once each, and no other.
+  // The fields of a map that has all of these keys, once each, perhaps the optional ones, and no
+  // other.
   Fields fields(const YAML::Node& node, const std::string& what,
-                const std::vector<std::string>& names) const {
+                const std::vector<std::string>& names,
+                const std::vector<std::string>& optional = {}) const {
     const Fields given = any_fields(node, what);
     for (const auto& entry : node) {
       const std::string name = entry.first.Scalar();
-      if (std::find(names.begin(), names.end(), name) == names.end()) {
+      const auto in = [&](const std::vector<std::string>& list) {
+        return std::find(list.begin(), list.end(), name) != list.end();
+      };
+      if (!in(names) && !in(optional)) {
         fail(entry.first, "unknown key " + name + " in " + what);
       }
     }
@@ -159,13 +150,82 @@ class Reader {
     return value;
   }
 
+  // A number that can be measured: more than nothing, and no infinity.
+  double positive(const YAML::Node& node, const std::string& what) const {
+    const std::string text = scalar(node, what);
+    double value = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(value) ||
+        value <= 0) {
+      fail(node, what + " must be a number above 0");
+    }
+    return value;
+  }
+
+  std::vector<double> positives(const YAML::Node& node, const std::string& what) const {
+    if (!node.IsSequence()) fail(node, what + " must be a list of numbers");
+    std::vector<double> values;
+    for (const YAML::Node& value : node) values.push_back(positive(value, "each of " + what));
+    return values;
+  }
+
+  std::string line(const YAML::Node& node, const std::string& what) const {
+    const std::string text = scalar(node, what);
+    const auto plain = [](char c) { return c >= ' ' && c <= '~' && c != '"' && c != '\\'; };
+    if (text.empty() || !std::all_of(text.begin(), text.end(), plain)) {
+      fail(node, what + " must be one line of plain text");
+    }
+    return text;
+  }
+
+  RecordCertificate read_certificate(const YAML::Node& node) const {
+    const Fields given = fields(
+        node, "a certificate",
+        {"gain", "low", "high", "margin", "error", "pair_gains", "seconds", "default_seconds",
+         "disturbed", "lengths", "machine", "generator", "space", "time"});
+    RecordCertificate c;
+    for (const auto& [name, value] :
+         {std::pair("gain", &c.gain), std::pair("low", &c.low), std::pair("high", &c.high),
+          std::pair("margin", &c.margin), std::pair("error", &c.error)}) {
+      *value = positive(given.at(name), name);
+    }
+    if (!(c.low <= c.gain && c.gain <= c.high)) {
+      fail(given.at("gain"), "gain must lie between low and high");
+    }
+    if (c.low <= c.margin) {
+      fail(given.at("low"), "low must be above margin: this would certify nothing");
+    }
+    if (c.error >= 1) fail(given.at("error"), "error must be below 1");
+    for (const auto& [name, values] :
+         {std::pair("pair_gains", &c.pair_gains), std::pair("seconds", &c.seconds),
+          std::pair("default_seconds", &c.default_seconds)}) {
+      *values = positives(given.at(name), name);
+    }
+    const int64_t disturbed = integer(given.at("disturbed"), "disturbed");
+    if (disturbed < 0 || disturbed > 1'000'000) {
+      fail(given.at("disturbed"), "disturbed must be a count");
+    }
+    c.disturbed = static_cast<int>(disturbed);
+    for (const auto& [name, text] :
+         {std::pair("lengths", &c.lengths), std::pair("machine", &c.machine),
+          std::pair("generator", &c.generator), std::pair("space", &c.space),
+          std::pair("time", &c.time)}) {
+      *text = line(given.at(name), name);
+    }
+    return c;
+  }
+
   Record read_record(const YAML::Node& node) const {
-    const Fields given = fields(node, "a record", {"key", "threads", "stages"});
+    const Fields given = fields(node, "a record", {"key", "threads", "stages"}, {"certificate"});
     Record record;
     record.key = scalar(given.at("key"), "key");
     record.threads = integer(given.at("threads"), "threads");
     if (record.threads < 1) fail(given.at("threads"), "threads must be at least 1");
     record.schedule.origin = "record";
+    record.schedule.file = path_;
+    if (given.count("certificate")) {
+      record.schedule.certificate = read_certificate(given.at("certificate"));
+    }
     any_fields(given.at("stages"), "stages");
     for (const auto& entry : given.at("stages")) {
       const std::string stage = entry.first.Scalar();
@@ -200,7 +260,10 @@ class Reader {
   Schedule checked(const Record& record, const YAML::Node& node, const Plan& plan,
                    const Machine& machine) const {
     std::string messages;
+    const std::optional<RecordCertificate>& certificate = record.schedule.certificate;
+    bool older = certificate && certificate->space != space_signature();
     for (const std::string& problem : check_schedule(record.schedule, plan, machine)) {
+      older = older || problem.ends_with(" is missing");
       // A problem starts with what it is about: "stage.param" or "stage".
       const std::string subject = problem.substr(0, problem.find(' '));
       auto place = record.places.find(subject);
@@ -210,10 +273,17 @@ class Reader {
       const YAML::Node& where = place == record.places.end() ? node : place->second;
       messages += (messages.empty() ? "" : "\n") + report(where.Mark(), problem);
     }
-    if (!messages.empty()) throw UserError(messages);
+    if (!messages.empty()) {
+      if (older) {
+        messages +=
+            "\nthe record was made for other parameters than those of this version (space " +
+            space_signature() + "): tune again, or delete the record";
+      }
+      throw UserError(messages);
+    }
     // In the order in which the stages run, as the default has them.
-    Schedule schedule;
-    schedule.origin = record.schedule.origin;
+    Schedule schedule = record.schedule;
+    schedule.stages.clear();
     for (const std::string& name : stage_names(plan)) {
       schedule.stages.push_back(record.schedule.stage(name));
     }
@@ -224,69 +294,6 @@ class Reader {
 };
 
 }  // namespace
-
-std::string plan_key(const Plan& plan) {
-  const Attention& a = plan.attention;
-  std::string key = plan.op == Op::kBlock ? "block" : "attention";
-  const auto add = [&](const std::string& name, const std::string& value) {
-    key += " " + name + "=" + value;
-  };
-  // A block's activations have one layout.
-  if (plan.op == Op::kAttention) add("layout", plan.layout == Layout::kBshd ? "bshd" : "bhsd");
-  if (plan.packed) key += " packed";
-  add("B", range(plan.batch));
-  add("Lq", range(plan.query_length));
-  add("Lk", plan.self_length ? "Lq" : range(plan.key_length));
-  if (plan.op == Op::kBlock) add("M", std::to_string(plan.d_model));
-  add("H", std::to_string(a.heads));
-  add("G", std::to_string(a.kv_heads));
-  add("D", std::to_string(a.d_head));
-  add("Dv", std::to_string(a.d_value));
-  add("scale", number(a.score_scale));
-  if (a.right == 0) key += " causal";
-  if (a.right && *a.right != 0) add("right", std::to_string(*a.right));
-  if (a.left) add("left", std::to_string(*a.left));
-  if (a.mask == MaskTensor::kBool) add("mask", "bool");
-  if (a.mask == MaskTensor::kAdditive) add("mask", "additive");
-  if (a.key_lengths) key += " key_lengths";
-  if (a.key_starts) key += " key_starts";
-  add("offset", a.query_offset == QueryOffset::kStart ? "start"
-                : a.query_offset == QueryOffset::kEnd ? "end"
-                                                      : "input");
-  for (const Projection& projection : plan.projections) {
-    std::string parts;
-    for (const ProjectionPart& part : projection.parts) {
-      parts += (parts.empty() ? "" : ",") + part_key(part);
-    }
-    key += " project(" + projection.input + "->" + parts + ")";
-  }
-  if (plan.op == Op::kBlock) {
-    add("out", plan.out_weight + (plan.out_bias.empty() ? "" : "+" + plan.out_bias));
-  }
-  std::string outputs;
-  for (const std::string& output : plan.outputs) outputs += (outputs.empty() ? "" : ",") + output;
-  add("outputs", outputs);
-  if (plan.top_k > 0) add("top_k", std::to_string(plan.top_k));
-  return key;
-}
-
-std::string records_head(const std::string& target) {
-  return "version: 1\ntarget: " + target + "\nrecords:\n";
-}
-
-std::string record_text(const Plan& plan, const Schedule& schedule, int threads) {
-  std::string text = "  - key: \"" + plan_key(plan) + "\"\n";
-  text += "    threads: " + std::to_string(threads) + "\n    stages:\n";
-  for (const StageSchedule& stage : schedule.stages) {
-    text += "      " + stage.stage + ": {";
-    for (size_t i = 0; i < stage.params.size(); ++i) {
-      const auto& [name, value] = stage.params[i];
-      text += (i == 0 ? "" : ", ") + name + ": " + std::to_string(value);
-    }
-    text += "}\n";
-  }
-  return text;
-}
 
 std::optional<Schedule> find_record(const std::string& directory, const Plan& plan,
                                     const Machine& machine, int threads) {

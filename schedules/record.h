@@ -7,6 +7,9 @@
 //       threads: 1
 //       stages:
 //         attention: {query_block: 64, key_block: 128, ...}
+//       certificate:                # of those that mha-tune wrote
+//         gain: 1.05
+//         ...
 //
 // A record serves the plans that have its key, and one thread count. find_record() (schedule.h)
 // reads DIRECTORY/TARGET.yaml.
@@ -26,8 +29,11 @@ std::string plan_key(const Plan& plan);
 // The head of a file of records, up to and with the line `records:`.
 std::string records_head(const std::string& target);
 
-// One entry of `records`, indented to stand below records_head(); ends with a newline.
+// One entry of `records`, indented to stand below records_head(); ends with a newline. With the
+// certificate, if the schedule has one.
 std::string record_text(const Plan& plan, const Schedule& schedule, int threads);
+// The same for the plans of this key.
+std::string record_text(const std::string& key, const Schedule& schedule, int threads);
 
 }  // namespace mha
 

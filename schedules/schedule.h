@@ -10,6 +10,7 @@
 
 #include "generator/ir/plan.h"
 #include "schedules/machine.h"
+#include "schedules/provenance.h"
 
 namespace mha {
 
@@ -24,6 +25,8 @@ struct StageSchedule {
 struct Schedule {
   std::string origin = "default";  // or "record"
   std::vector<StageSchedule> stages;
+  std::string file;                                             // of the record
+  std::optional<RecordCertificate> certificate = std::nullopt;  // of the record, if it has one
   const StageSchedule& stage(const std::string& name) const;
   // "attention: query_block=64 key_block=128 ..." - one line a stage.
   std::string text() const;

@@ -150,6 +150,91 @@ TEST_F(Records, Text) {
                                                  "attention: {query_block: 32, key_block: 256}\n");
 }
 
+RecordCertificate certificate_of_tests() {
+  RecordCertificate c;
+  c.gain = 1.0523;
+  c.low = 1.03;
+  c.high = 1.1 / 3 + 0.7;
+  c.margin = 1.005;
+  c.error = 0.005;
+  c.pair_gains = {1.05, 1.0523, 1.06};
+  c.seconds = {1e-3, 1.25e-7};
+  c.default_seconds = {2e-3, 1.0 / 3};
+  c.disturbed = 3;
+  c.lengths = "B=1 Lq=512 Lk=512";
+  c.machine = "A 1/2/3 features=0xf l1d=1 l2=2 l3=3 threads=4";
+  c.generator = "mha-gen 0.1.0";
+  c.space = "01234567";
+  c.time = "2026-01-31T12:00:00Z";
+  return c;
+}
+
+TEST_F(Records, ACertificateReadsBack) {
+  Schedule schedule = default_schedule(plan_, zen5_, 1);
+  write(records_head("zen5") + record_text(plan_, schedule, 1));
+  EXPECT_EQ(find(plan_)->certificate, std::nullopt);
+  schedule.certificate = certificate_of_tests();
+  schedule.certificate->high = 1.1 / 3 + 0.9;
+  write(records_head("zen5") + record_text(plan_, schedule, 1));
+  const std::optional<Schedule> found = find(plan_);
+  ASSERT_TRUE(found.has_value());
+  EXPECT_EQ(found->certificate, schedule.certificate);
+  EXPECT_EQ(found->file, path());
+  EXPECT_EQ(found->stages, schedule.stages);
+}
+
+TEST_F(Records, BadCertificates) {
+  Schedule schedule = default_schedule(plan_, zen5_, 1);
+  schedule.certificate = certificate_of_tests();
+  schedule.certificate->high = 1.25;
+  const std::string good = records_head("zen5") + record_text(plan_, schedule, 1);
+  const auto edited = [&](const std::string& from, const std::string& to) {
+    std::string text = good;
+    text.replace(text.find(from), from.size(), to);
+    write(text);
+    return first_line(plan_);
+  };
+  EXPECT_EQ(edited("x", "x"), "no error");
+  EXPECT_EQ(edited("      gain: 1.0523\n", ""),
+            "zen5.yaml:9:7: error: a certificate needs the key gain");
+  EXPECT_EQ(edited("gain: 1.0523", "gain: fast"),
+            "zen5.yaml:9:13: error: gain must be a number above 0");
+  EXPECT_EQ(edited("gain: 1.0523", "gain: inf"),
+            "zen5.yaml:9:13: error: gain must be a number above 0");
+  EXPECT_EQ(edited("gain: 1.0523", "gain: 1.02"),
+            "zen5.yaml:9:13: error: gain must lie between low and high");
+  EXPECT_EQ(edited("low: 1.03", "low: 1.004"),
+            "zen5.yaml:10:12: error: low must be above margin: this would certify nothing");
+  EXPECT_EQ(edited("error: 0.005", "error: 1"), "zen5.yaml:13:14: error: error must be below 1");
+  EXPECT_EQ(edited("pair_gains: [1.05,", "pair_gains: [-1,"),
+            "zen5.yaml:14:20: error: each of pair_gains must be a number above 0");
+  EXPECT_EQ(edited("seconds: [0.001, 1.25e-07]", "seconds: 1"),
+            "zen5.yaml:15:16: error: seconds must be a list of numbers");
+  EXPECT_EQ(edited("disturbed: 3", "disturbed: -3"),
+            "zen5.yaml:17:18: error: disturbed must be a count");
+  EXPECT_EQ(edited("\"mha-gen 0.1.0\"", "\"a\\nb\""),
+            "zen5.yaml:20:18: error: generator must be one line of plain text");
+  EXPECT_EQ(edited("      time:", "      noise: 1\n      time:"),
+            "zen5.yaml:22:7: error: unknown key noise in a certificate");
+}
+
+// A record that a later version refuses says what to do.
+TEST_F(Records, OfAnotherSpace) {
+  Schedule schedule = default_schedule(plan_, zen5_, 1);
+  schedule.certificate = certificate_of_tests();
+  schedule.certificate->high = 1.25;
+  const std::string good = records_head("zen5") + record_text(plan_, schedule, 1);
+  write(good);
+  EXPECT_TRUE(find(plan_).has_value()) << "legal is legal, whoever wrote it";
+  std::string text = good;
+  text.replace(text.find("key_tile: "), 10, "tile_key: ");
+  write(text);
+  EXPECT_NE(
+      error(plan_).find("(space " + space_signature() + "): tune again, or delete the record"),
+      std::string::npos)
+      << error(plan_);
+}
+
 TEST_F(Records, FilesThatAreNone) {
   EXPECT_THROW(find_record("/dev/null", plan_, zen5_, 1), UserError);
   fs::create_directory(path());

@@ -1,0 +1,122 @@
+// Records as text. record.cc reads them.
+#include <charconv>
+
+#include "schedules/record.h"
+
+namespace mha {
+
+namespace {
+
+// The shortest text that reads back as the same number.
+std::string number(double value) {
+  char text[32];
+  return {text, std::to_chars(text, text + sizeof(text), value).ptr};
+}
+
+std::string numbers(const std::vector<double>& values) {
+  std::string text;
+  for (double value : values) text += (text.empty() ? "" : ", ") + number(value);
+  return "[" + text + "]";
+}
+
+std::string range(const Range& r) {
+  return r.fixed() ? std::to_string(r.max) : std::to_string(r.min) + ".." + std::to_string(r.max);
+}
+
+std::string part_key(const ProjectionPart& part) {
+  std::string text = part.weight + ":" + std::to_string(part.heads) + "x" +
+                     std::to_string(part.width) + "*" + number(part.weight_scale);
+  return part.bias.empty() ? text : text + "+" + part.bias;
+}
+
+}  // namespace
+
+std::string plan_key(const Plan& plan) {
+  const Attention& a = plan.attention;
+  std::string key = plan.op == Op::kBlock ? "block" : "attention";
+  const auto add = [&](const std::string& name, const std::string& value) {
+    key += " " + name + "=" + value;
+  };
+  // A block's activations have one layout.
+  if (plan.op == Op::kAttention) add("layout", plan.layout == Layout::kBshd ? "bshd" : "bhsd");
+  if (plan.packed) key += " packed";
+  add("B", range(plan.batch));
+  add("Lq", range(plan.query_length));
+  add("Lk", plan.self_length ? "Lq" : range(plan.key_length));
+  if (plan.op == Op::kBlock) add("M", std::to_string(plan.d_model));
+  add("H", std::to_string(a.heads));
+  add("G", std::to_string(a.kv_heads));
+  add("D", std::to_string(a.d_head));
+  add("Dv", std::to_string(a.d_value));
+  add("scale", number(a.score_scale));
+  if (a.right == 0) key += " causal";
+  if (a.right && *a.right != 0) add("right", std::to_string(*a.right));
+  if (a.left) add("left", std::to_string(*a.left));
+  if (a.mask == MaskTensor::kBool) add("mask", "bool");
+  if (a.mask == MaskTensor::kAdditive) add("mask", "additive");
+  if (a.key_lengths) key += " key_lengths";
+  if (a.key_starts) key += " key_starts";
+  add("offset", a.query_offset == QueryOffset::kStart ? "start"
+                : a.query_offset == QueryOffset::kEnd ? "end"
+                                                      : "input");
+  for (const Projection& projection : plan.projections) {
+    std::string parts;
+    for (const ProjectionPart& part : projection.parts) {
+      parts += (parts.empty() ? "" : ",") + part_key(part);
+    }
+    key += " project(" + projection.input + "->" + parts + ")";
+  }
+  if (plan.op == Op::kBlock) {
+    add("out", plan.out_weight + (plan.out_bias.empty() ? "" : "+" + plan.out_bias));
+  }
+  std::string outputs;
+  for (const std::string& output : plan.outputs) outputs += (outputs.empty() ? "" : ",") + output;
+  add("outputs", outputs);
+  if (plan.top_k > 0) add("top_k", std::to_string(plan.top_k));
+  return key;
+}
+
+std::string records_head(const std::string& target) {
+  return "version: 1\ntarget: " + target + "\nrecords:\n";
+}
+
+std::string record_text(const Plan& plan, const Schedule& schedule, int threads) {
+  return record_text(plan_key(plan), schedule, threads);
+}
+
+std::string record_text(const std::string& key, const Schedule& schedule, int threads) {
+  std::string text = "  - key: \"" + key + "\"\n";
+  text += "    threads: " + std::to_string(threads) + "\n    stages:\n";
+  for (const StageSchedule& stage : schedule.stages) {
+    text += "      " + stage.stage + ": {";
+    for (size_t i = 0; i < stage.params.size(); ++i) {
+      const auto& [name, value] = stage.params[i];
+      text += (i == 0 ? "" : ", ") + name + ": " + std::to_string(value);
+    }
+    text += "}\n";
+  }
+  if (!schedule.certificate) return text;
+  const RecordCertificate& c = *schedule.certificate;
+  const auto add = [&](const std::string& name, const std::string& value) {
+    text += "      " + name + ": " + value + "\n";
+  };
+  const auto quoted = [](const std::string& value) { return "\"" + value + "\""; };
+  text += "    certificate:\n";
+  add("gain", number(c.gain));
+  add("low", number(c.low));
+  add("high", number(c.high));
+  add("margin", number(c.margin));
+  add("error", number(c.error));
+  add("pair_gains", numbers(c.pair_gains));
+  add("seconds", numbers(c.seconds));
+  add("default_seconds", numbers(c.default_seconds));
+  add("disturbed", std::to_string(c.disturbed));
+  add("lengths", quoted(c.lengths));
+  add("machine", quoted(c.machine));
+  add("generator", quoted(c.generator));
+  add("space", quoted(c.space));
+  add("time", quoted(c.time));
+  return text;
+}
+
+}  // namespace mha
