@@ -16,6 +16,8 @@ struct RaceOptions {
   int min_rounds = 4, max_rounds = 20;
   double confidence = 0.99;  // of the interval that decides
   double hopeless = 0.4;     // log loss at which a candidate is dropped after two rounds
+  // A candidate that gains no more than this, by its interval, is dropped too.
+  double indifferent = 0.002;
 };
 
 enum class Verdict { kFaster, kSlower, kUndecided };
@@ -26,10 +28,15 @@ struct RaceResult {
   std::vector<double> seconds, against_seconds;  // rounds that counted
   int disturbed = 0;
   double log_gain = 0, half_width = 0;
+  // The machine never got quiet. Where fewer than min_rounds rounds were, all of them are above;
+  // other load hits both alike, so that it makes the interval wide rather than wrong.
+  bool noisy = false;
 };
 
-// Races the stages with these indices until each is decided or the rounds are used up. Rounds that
-// other load disturbed are repeated, up to as many again. Throws RunnerFailure when the candidate
+// Races the stages with these indices. Losers are dropped at the first look that excludes a gain;
+// others go on to max_rounds, so that what may become the incumbent is known well. The permitted
+// error is shared out among the looks. Rounds that other load disturbed are repeated, up to as many
+// again. The interval is about these two processes alone. Throws RunnerFailure when the candidate
 // fails, std::runtime_error when the incumbent does.
 std::vector<RaceResult> race(Runner& candidate, Runner& incumbent, const std::vector<int>& stages,
                              const RaceOptions& options);
@@ -55,6 +62,9 @@ struct Certificate {
   std::string machine, generator, space, time;   // filled in by the tuner
 };
 
+// Pairs of fresh processes, until the interval of their mean exceeds the margin at one of a few
+// looks that share the error, or the mean itself does not. Throws RunnerFailure when the candidate
+// fails, std::runtime_error when the default does.
 using Start = std::function<std::unique_ptr<Runner>()>;
 Certificate certify(const Start& start_candidate, const Start& start_default,
                     const CertificateOptions& options);
