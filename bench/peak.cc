@@ -125,13 +125,12 @@ const char* peak_isa_name(PeakIsa isa) {
 
 PeakMeter::PeakMeter(int threads, PeakIsa isa) : threads_(std::max(threads, 1)), isa_(isa) {}
 
-double PeakMeter::sample_flops() {
-  // Bursts of about 0.1 ms until 3 ms are full: long enough for the clock to settle under wide
-  // vectors.
+double PeakMeter::sample_flops(double duration) {
+  // Bursts of about 0.1 ms until the time is full.
   std::atomic<int64_t> flops{0};
   double seconds = run_together(threads_, [&](int) {
     int64_t mine = 0;
-    auto end = Clock::now() + std::chrono::milliseconds(3);
+    auto end = Clock::now() + std::chrono::duration<double>(duration);
     do mine += burn(isa_);
     while (Clock::now() < end);
     flops += mine;

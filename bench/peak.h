@@ -27,8 +27,9 @@ class PeakMeter {
   // threads counts the caller.
   PeakMeter(int threads, PeakIsa isa);
 
-  // One sample of f32 multiply-adds per second times two, all threads at once; about 3 ms.
-  double sample_flops();
+  // One sample of f32 multiply-adds per second times two, all threads at once. The default is long
+  // enough for the clock to settle under wide vectors.
+  double sample_flops(double seconds = 0.003);
   // One sample of bytes read per second, all threads together, from a block larger than the caches;
   // the first call allocates and fills it (256 MiB).
   double sample_read();

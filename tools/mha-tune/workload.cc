@@ -1,0 +1,94 @@
+#include "tools/mha-tune/workload.h"
+
+#include <fmt/format.h>
+
+#include <cstring>
+#include <memory>
+#include <utility>
+
+#include "tools/mha-run/host_tensor.h"
+#include "tools/mha-run/inputs.h"
+#include "tools/mha-run/random.h"
+#include "tools/reference/reference.h"
+
+namespace mha {
+namespace {
+
+std::string bytes_of(HostTensor& tensor) {
+  return {static_cast<const char*>(tensor.data()), tensor.bytes()};
+}
+
+size_t bytes_of(const TensorDecl& decl) { return HostTensor(decl).bytes(); }
+
+// The tensor whose bytes these are.
+HostTensor tensor_of(const TensorDecl& decl, const std::string& bytes) {
+  HostTensor tensor(decl);
+  std::memcpy(tensor.data(), bytes.data(), bytes.size());
+  return tensor;
+}
+
+std::string index_text(int64_t flat, const std::vector<int64_t>& shape) {
+  std::vector<int64_t> index(shape.size());
+  for (size_t axis = shape.size(); axis-- > 0;) {
+    index[axis] = flat % shape[axis];
+    flat /= shape[axis];
+  }
+  return fmt::format("[{}]", fmt::join(index, ","));
+}
+
+}  // namespace
+
+Workload make_workload(const Spec& spec, const CallLengths& given, int threads, uint64_t seed) {
+  const CallLengths lengths = random_lengths(spec, given, seed);
+  Workload workload;
+  workload.threads = threads;
+  workload.batch = lengths.batch;
+  workload.query_length = lengths.query;
+  workload.key_length = lengths.key;
+  Arrays arrays;
+  for (auto& [name, tensor] : random_input_tensors(spec, lengths, seed)) {
+    HostTensor copy = tensor;
+    const mha_tensor view = copy.view();
+    Workload::Input input{name, view.flags, {}, bytes_of(copy)};
+    if (view.flags != 0) {
+      input.strides.assign(view.strides, view.strides + copy.decl.shape.size() - 1);
+    }
+    workload.inputs.push_back(std::move(input));
+    arrays[name] = copy.array();
+  }
+  for (const TensorDecl& decl : weight_tensors(spec)) {
+    HostTensor tensor = random_tensor(spec, lengths, decl, seed);
+    const bool vector = decl.shape.size() == 1;
+    workload.weights.push_back(
+        {decl.name, decl.shape[0], vector ? 0 : decl.shape[1], bytes_of(tensor)});
+    arrays[decl.name] = tensor.array();
+  }
+  const std::vector<TensorDecl> outputs = output_tensors(spec, lengths);
+  for (const TensorDecl& decl : outputs) workload.outputs.push_back({decl.name, bytes_of(decl)});
+
+  const auto want = std::make_shared<const Reference>(reference(spec, lengths, arrays));
+  workload.wrong = [want, outputs](const Workload::Outputs& got) -> std::optional<std::string> {
+    Arrays values;
+    for (const TensorDecl& decl : outputs) {
+      values[decl.name] = tensor_of(decl, got.at(decl.name)).array();
+    }
+    for (const TensorDecl& decl : outputs) {
+      const Comparison result = compare_output(decl.name, values, *want);
+      if (result.passed()) continue;
+      return fmt::format("{}: {} of {} values are beyond the bound, the worst at {}: error {:.3g}",
+                         decl.name, result.failures, result.compared,
+                         index_text(result.worst, decl.shape), result.error_at_worst);
+    }
+    return std::nullopt;
+  };
+  return workload;
+}
+
+std::string lengths_text(const Spec& spec, const CallLengths& given, uint64_t seed) {
+  const CallLengths lengths = random_lengths(spec, given, seed);
+  std::string text = fmt::format("B={} Lq={} Lk={}", lengths.batch, lengths.query, lengths.key);
+  if (spec.packed) text += fmt::format(" T={}", lengths.total);
+  return text;
+}
+
+}  // namespace mha
