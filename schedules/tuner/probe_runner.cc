@@ -13,8 +13,6 @@
 namespace mha {
 namespace {
 
-// What a machine with other things to do, and a connection to it, may add to any time.
-constexpr double kSlack = 0.5, kRemoteSlack = 10;
 // Least bytes a second at which operands must get there and be packed.
 constexpr double kTransfer = 20e6;
 // The status of ssh when it is ssh that failed.
@@ -35,10 +33,10 @@ size_t bytes_of(const Workload& workload) {
 
 }  // namespace
 
-ProbeRunner::ProbeRunner(std::vector<std::string> words, uint64_t memory_bytes, bool remote)
-    : process_(with_limit(std::move(words), memory_bytes)), remote_(remote) {
+ProbeRunner::ProbeRunner(std::vector<std::string> words, const ProbeLimits& limits)
+    : process_(with_limit(std::move(words), limits.memory_bytes)), limits_(limits) {
   try {
-    process_.set_limit(10 + (remote ? 30 : 0));
+    process_.set_limit(10 + 2 * limits_.slack);
     hello_ = read_hello();
   } catch (const Process::Timeout&) {
     throw SystemError("the measuring program does not start: no answer in time. " +
@@ -116,15 +114,16 @@ void ProbeRunner::set_up(const Workload& workload, const std::vector<std::string
     if (part_of_.back() == parts_) throw InternalError("no stage is called '" + stage + "'");
   }
   slowest_call_ = slowest_call;
-  const double setup = 10 + static_cast<double>(bytes_of(workload)) / kTransfer;
+  const double transfer = static_cast<double>(bytes_of(workload)) / kTransfer;
+  const double setup = 10 + transfer;
   Workload::Outputs outputs;
   guarded([&] {
-    process_.set_limit(setup + (remote_ ? 60 : 0));
+    process_.set_limit(setup + limits_.slack);
     send(workload);
     ask("prepare", setup);
-    // Two calls and the moving of operands between them.
-    ask("check", setup > 11 ? setup + 2 * slowest_call : 1 + 2 * slowest_call);
-    process_.set_limit(setup + (remote_ ? 60 : 0));
+    // Two calls, and the moving of operands between them.
+    ask("check", transfer + 2 * slowest_call);
+    process_.set_limit(setup + limits_.slack);
     for (const Workload::Output& output : workload.outputs) {
       const std::string line = process_.read_line();
       if (line != fmt::format("output {} {}", output.name, output.bytes)) fail(line);
@@ -141,13 +140,13 @@ void ProbeRunner::set_up(const Workload& workload, const std::vector<std::string
   }
   guarded([&] {
     ask("load", setup);
-    ask("warm", 2 * slowest_call);
+    ask("warm", transfer + 2 * slowest_call);
   });
 }
 
 std::string ProbeRunner::ask(const std::string& command, double limit) {
   // The program's own limit is the later one: it is for when nobody listens any more.
-  const double ours = limit + (remote_ ? kRemoteSlack : kSlack);
+  const double ours = limit + limits_.slack;
   process_.set_limit(ours);
   process_.write(fmt::format("{} {:.3f}\n", command, ours + 1));
   const std::string line = process_.read_line();
@@ -206,7 +205,7 @@ void ProbeRunner::ended() {
   } catch (const Process::Closed&) {
   }
   const int status = process_.finish();
-  if (remote_ && WIFEXITED(status) && WEXITSTATUS(status) == kConnectionLost) {
+  if (limits_.remote && WIFEXITED(status) && WEXITSTATUS(status) == kConnectionLost) {
     throw SystemError("the connection to the measuring machine was lost: " + process_.last_words());
   }
   // Who else kills: the system, when its memory is used up.

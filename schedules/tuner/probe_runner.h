@@ -17,11 +17,18 @@ struct ProbeHello {
   std::vector<std::string> stages;
 };
 
+struct ProbeLimits {
+  uint64_t memory_bytes = 0;  // of address space; 0: none
+  // Seconds that a machine with other things to do, and a connection to it, may add to any time.
+  double slack = 2;
+  bool remote = false;
+};
+
 class ProbeRunner : public Runner {
  public:
-  // Starts words..., whose last word is the program, with a limit to its address space. Throws
-  // SystemError when it does not say hello: no line of a candidate has run by then.
-  ProbeRunner(std::vector<std::string> words, uint64_t memory_bytes, bool remote);
+  // Starts words..., whose last word is the program. Throws SystemError when it does not say hello:
+  // no line of a candidate has run by then.
+  ProbeRunner(std::vector<std::string> words, const ProbeLimits& limits);
 
   const ProbeHello& hello() const { return hello_; }
   // Sends the operands, has them checked, and readies the timing. stages() will give the seconds of
@@ -45,7 +52,7 @@ class ProbeRunner : public Runner {
   [[noreturn]] void ended();
 
   Process process_;
-  bool remote_;
+  ProbeLimits limits_;
   double slowest_call_ = 1;
   ProbeHello hello_;
   std::vector<size_t> part_of_;  // of each stage of the kernel: which element of stages()

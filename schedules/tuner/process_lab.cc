@@ -11,7 +11,6 @@
 #include <sstream>
 
 #include "generator/spec/error.h"
-#include "schedules/tuner/probe_runner.h"
 
 namespace mha {
 namespace {
@@ -79,7 +78,7 @@ ProcessLab::ProcessLab(const Spec& spec, std::vector<std::string> stages,
       throw SystemError("cannot link a static program with '" + linker_->compiler().front() +
                         "' (set CXX to use another): " + message);
     }
-    machine_ = ProbeRunner(command(program), 0, !options_.remote.empty()).hello().machine;
+    machine_ = launch(program)->hello().machine;
     fs::remove(program);
   } catch (...) {
     std::error_code ignored;
@@ -124,8 +123,7 @@ Built ProcessLab::build_one(const Candidate& candidate, const std::string& path)
 }
 
 std::unique_ptr<Runner> ProcessLab::start(const Built& built, double slowest_call) {
-  auto runner = std::make_unique<ProbeRunner>(command(built.program), options_.run_memory_bytes,
-                                              !options_.remote.empty());
+  std::unique_ptr<ProbeRunner> runner = launch(built.program);
   runner->set_up(workload_, stages_, slowest_call);
   return runner;
 }
@@ -135,12 +133,16 @@ void ProcessLab::discard(const Built& built) {
   if (!built.program.empty()) fs::remove(built.program, ignored);
 }
 
-std::vector<std::string> ProcessLab::command(const std::string& program) const {
+std::unique_ptr<ProbeRunner> ProcessLab::launch(const std::string& program) const {
   std::vector<std::string> words;
   std::istringstream text(options_.remote);
   for (std::string word; text >> word;) words.push_back(word);
+  ProbeLimits limits;
+  limits.memory_bytes = options_.run_memory_bytes;
+  limits.remote = !words.empty();
+  limits.slack = options_.slack > 0 ? options_.slack : limits.remote ? 15 : 2;
   words.push_back(program);
-  return words;
+  return std::make_unique<ProbeRunner>(words, limits);
 }
 
 }  // namespace mha

@@ -11,6 +11,7 @@
 #include "generator/spec/spec.h"
 #include "schedules/tuner/builder.h"
 #include "schedules/tuner/link.h"
+#include "schedules/tuner/probe_runner.h"
 #include "schedules/tuner/runner.h"
 #include "schedules/tuner/workload.h"
 
@@ -21,6 +22,9 @@ struct LabOptions {
   // A command before the program and its arguments, split at spaces: "ssh host". Empty: run here.
   std::string remote;
   BuildLimits build;
+  // Seconds that a machine with other things to do may add to any time limit; 0: 2, or 15 with
+  // `remote`.
+  double slack = 0;
   uint64_t run_memory_bytes = 0;       // of a measured program; 0: several times its operands
   std::vector<std::string> link_with;  // further arguments of the linker, for tests
 };
@@ -46,7 +50,7 @@ class ProcessLab : public Lab {
 
  private:
   Built build_one(const Candidate& candidate, const std::string& path) const;
-  std::vector<std::string> command(const std::string& program) const;
+  std::unique_ptr<ProbeRunner> launch(const std::string& program) const;
 
   Spec spec_;
   std::vector<std::string> stages_;
