@@ -26,7 +26,7 @@ if(MHA_BUILD_TOOLS)
   # MLIR lies outside the linker's default folders on Debian.
   get_target_property(mlir_library MLIR IMPORTED_LOCATION_RELWITHDEBINFO)
   cmake_path(GET mlir_library PARENT_PATH mlir_folder)
-  foreach(tool mha-gen mha-run mha-opt)
+  foreach(tool mha-gen mha-run mha-opt mha-tune)
     set_target_properties(${tool} PROPERTIES INSTALL_RPATH "$ORIGIN/../lib/mha;${mlir_folder}")
     install(TARGETS ${tool} RUNTIME DESTINATION bin)
   endforeach()

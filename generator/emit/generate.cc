@@ -135,6 +135,13 @@ void check_options(const GenerateOptions& options) {
   if (!options.schedules_dir.empty()) record_directories("", options.schedules_dir);
 }
 
+Generation resolve(const Spec& spec, const GenerateOptions& options) {
+  check_options(options);
+  const LowerResult lowered = lower(spec);
+  if (!lowered.plan) throw ConfigError(format_diagnostics(lowered.problems, config_text(spec)));
+  return {*lowered.plan, resolve_machine(spec, options)};
+}
+
 Generated generate(const Spec& spec, const GenerateOptions& options) {
   check_options(options);
   return run_in_child([&] { return generate_here(spec, options); });

@@ -47,6 +47,14 @@ class ConfigError : public UserError {
 // processes), InternalError on bugs of ours.
 Generated generate(const Spec& spec, const GenerateOptions& options);
 
+// What generate() starts from: the plan, and the machine that the options or else the spec name.
+// Throws as it does.
+struct Generation {
+  Plan plan;
+  Machine machine;
+};
+Generation resolve(const Spec& spec, const GenerateOptions& options);
+
 // Throws UserError for an option that is wrong by itself, before any work: an unknown target or
 // kind of file, a records folder that is not there.
 void check_options(const GenerateOptions& options);

@@ -163,8 +163,8 @@ class Evolution : public Base {
   };
   static constexpr double kWorst = 0.7;
   static constexpr int kElite = 6;
-  static constexpr size_t kRemembered = 250;  // samples of the surrogate
-  static constexpr size_t kConsidered = 600;  // candidates of a choice
+  static constexpr size_t kRemembered = 160;  // samples of the surrogate
+  static constexpr size_t kConsidered = 400;  // candidates of a choice
 
   double prior(const StageSchedule& schedule) const {
     return std::clamp(std::log(analytic_cost_ / model_.cost(schedule)), -kWorst, kWorst);

@@ -21,6 +21,9 @@ constexpr double kLeastLimit = 0.25;  // seconds of such a call, whatever the be
 constexpr double kCertificateShare = 0.3;  // of the budget at most
 constexpr int kIncumbentFailures = 3;      // in a row, after which the search gives up
 
+constexpr char kNotShown[] =
+    "fresh samples do not show that the best schedule is faster than the default";
+
 double median(std::vector<double> values) {
   if (values.empty()) return 0;
   std::sort(values.begin(), values.end());
@@ -224,6 +227,8 @@ class Tuner {
         detail = failure.what();
       }
     }
+    // Who ends the search by a key may have ended the candidate with it.
+    if (events_.stop()) return true;
     if (jobs.size() > 1) return false;
     Trial trial;
     trial.outcome = outcome;
@@ -442,12 +447,16 @@ class Tuner {
     result.best = best();
     for (const StageSearch& search : searches_) result.scores[search.stage()] = search.score();
     const bool found = result.best.stages != default_.stages;
-    std::optional<CertifiedSchedule> known = database_.best(problem_.subject);
-    const bool certified = known && known->schedule.stages == result.best.stages;
+    // A question that was answered is not asked again until the answer pleases.
+    std::optional<Certificate> known;
+    for (const CertifiedSchedule& one : database_.certificates(problem_.subject)) {
+      if (one.schedule.stages == result.best.stages) known = one.certificate;
+    }
     if (!found) {
       result.note = "no schedule was surely faster than the default";
-    } else if (certified) {
-      result.certificate = known->certificate;
+    } else if (known) {
+      result.certificate = known;
+      if (!known->faster) result.note = kNotShown;
     } else if (!stopped_) {
       certify_best(result);
     } else {
@@ -481,13 +490,10 @@ class Tuner {
       certificate.space = problem_.subject.space;
       certificate.time = clock_.time();
       result.certificate = certificate;
-      if (certificate.faster) {
-        CertifiedSchedule winner{result.best, certificate};
-        winner.schedule.origin = "record";
-        database_.append(problem_.subject, winner);
-      } else {
-        result.note = "fresh samples do not show that the best schedule is faster than the default";
-      }
+      CertifiedSchedule certified{result.best, certificate};
+      certified.schedule.origin = "record";
+      database_.append(problem_.subject, certified);
+      if (!certificate.faster) result.note = kNotShown;
     } catch (const RunnerFailure& failure) {
       result.note = std::string("the best stages fail together: ") +
                     outcome_name(failure.outcome()) + ": " + failure.what();

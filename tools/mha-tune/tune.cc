@@ -1,0 +1,204 @@
+#include "tools/mha-tune/tune.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <set>
+#include <sstream>
+#include <utility>
+
+#include "generator/emit/version.h"
+#include "generator/spec/parse.h"
+#include "schedules/record.h"
+#include "schedules/space.h"
+#include "schedules/tuner/fingerprint.h"
+#include "schedules/tuner/process_lab.h"
+#include "tools/common/cli.h"
+#include "tools/mha-tune/progress.h"
+#include "tools/mha-tune/record_file.h"
+#include "tools/mha-tune/workload.h"
+#include "tools/reference/tensors.h"
+
+namespace mha {
+namespace {
+
+constexpr size_t kSeeds = 3;
+constexpr double kDefaultBudget = 300;
+
+std::set<std::string> words_of(const std::string& text) {
+  std::istringstream stream(text);
+  std::set<std::string> words;
+  for (std::string word; stream >> word;) words.insert(word);
+  return words;
+}
+
+std::string threads_text(int threads) {
+  return std::to_string(threads) + (threads == 1 ? " thread" : " threads");
+}
+
+nlohmann::ordered_json certificate_json(const Certificate& certificate) {
+  return {{"faster", certificate.faster},
+          {"gain", std::exp(certificate.log_gain)},
+          {"low", std::exp(certificate.low)},
+          {"high", std::exp(certificate.high)},
+          {"pairs", certificate.pair_log_gains.size()},
+          {"margin", certificate.margin},
+          {"error", certificate.error}};
+}
+
+nlohmann::ordered_json schedule_json(const Schedule& schedule) {
+  nlohmann::ordered_json stages;
+  for (const StageSchedule& stage : schedule.stages) {
+    nlohmann::ordered_json params;
+    for (const auto& [name, value] : stage.params) params[name] = value;
+    stages[stage.stage] = params;
+  }
+  return {{"origin", schedule.origin}, {"stages", stages}};
+}
+
+}  // namespace
+
+std::vector<TuneJob> tune_jobs(const TuneOptions& options) {
+  std::vector<TuneJob> jobs;
+  std::string problems;
+  const uint64_t here = fingerprint().cpu_features;
+  for (const std::string& config : options.configs) {
+    ParseResult parsed = parse_spec_file(config);
+    if (parsed.spec && parsed.problems.empty()) parsed.problems = unsupported(*parsed.spec);
+    problems += format_diagnostics(parsed.problems, parsed.text);
+    if (!parsed.spec || !parsed.problems.empty()) continue;
+    TuneJob job;
+    job.spec = *parsed.spec;
+    job.generate.target = options.target;
+    job.generate.threads = options.threads;
+    job.generation = resolve(job.spec, job.generate);
+    const Machine& machine = job.generation.machine;
+    if (options.remote.empty() && (machine.cpu_features & ~here) != 0) {
+      throw UserError(machine.target +
+                      " code does not run here: name a command that runs it with --remote, or "
+                      "another target with --target");
+    }
+    job.generate.target = machine.target == host_machine().target ? "host" : machine.target;
+    job.record = record_path(config, options.schedules, machine.target);
+    jobs.push_back(std::move(job));
+  }
+  if (!problems.empty()) throw DiagnosedError(problems);
+  return jobs;
+}
+
+Subject subject_of(const TuneJob& job, const TuneOptions& options, const std::string& machine) {
+  return {plan_key(job.generation.plan),
+          lengths_text(job.spec, max_lengths(job.spec), options.seed),
+          job.generation.machine.target,
+          machine,
+          options.threads,
+          generator_version(),
+          space_signature()};
+}
+
+std::vector<Schedule> seeds_of(const Subject& subject, const Database& database) {
+  std::string before = "9";
+  for (const Trial& trial : database.trials(subject)) before = std::min(before, trial.time);
+  const std::set<std::string> words = words_of(subject.spec);
+  std::vector<std::pair<int, Schedule>> seeds;
+  for (const Subject& other : database.subjects()) {
+    if (other.target != subject.target || other.machine != subject.machine ||
+        other.threads != subject.threads || other.space != subject.space || other == subject) {
+      continue;
+    }
+    for (const CertifiedSchedule& one : database.certificates(other)) {
+      if (!one.certificate.faster || one.certificate.time >= before) continue;
+      int alike = 0;
+      for (const std::string& word : words_of(other.spec)) {
+        alike += static_cast<int>(words.count(word));
+      }
+      seeds.emplace_back(alike, one.schedule);
+    }
+  }
+  std::stable_sort(seeds.begin(), seeds.end(),
+                   [](const auto& a, const auto& b) { return a.first > b.first; });
+  std::vector<Schedule> best;
+  for (size_t i = 0; i < std::min(seeds.size(), kSeeds); ++i) best.push_back(seeds[i].second);
+  return best;
+}
+
+nlohmann::ordered_json tune_one(const TuneJob& job, const TuneOptions& options, Database& database,
+                                Console& console) {
+  const TunerClock clock = system_clock();
+  const double began = clock.now();
+  const Plan& plan = job.generation.plan;
+  const Machine& machine = job.generation.machine;
+  const std::string what =
+      job.spec.name + ", " + machine.target + ", " + threads_text(options.threads);
+  console.note(what + ": computing the reference");
+  LabOptions lab_options;
+  lab_options.remote = options.remote;
+  ProcessLab lab(job.spec, stage_names(plan), job.generate,
+                 make_workload(job.spec, max_lengths(job.spec), options.threads, options.seed),
+                 lab_options);
+  const Subject subject = subject_of(job, options, lab.machine());
+  const TunerProblem problem{plan, machine, subject, seeds_of(subject, database)};
+
+  TunerOptions tuner;
+  tuner.strategy = options.strategy;
+  tuner.seed = options.seed;
+  tuner.trials = options.trials;
+  if (!options.budget.empty()) tuner.budget_seconds = parse_budget(options.budget);
+  if (options.budget.empty() && options.trials == 0) tuner.budget_seconds = kDefaultBudget;
+  // The reference and the first program count.
+  if (tuner.budget_seconds > 0) {
+    tuner.budget_seconds = std::max(tuner.budget_seconds - (clock.now() - began), 0.1);
+  }
+  TunerResult result;
+  {
+    ProgressLine line(console, what);
+    result = tune(problem, lab, database, tuner, line, clock);
+  }
+
+  nlohmann::ordered_json json = {{"name", job.spec.name},
+                                 {"config", job.spec.file},
+                                 {"target", machine.target},
+                                 {"threads", options.threads},
+                                 {"machine", subject.machine},
+                                 {"lengths", subject.lengths},
+                                 {"strategy", options.strategy},
+                                 {"seed", options.seed},
+                                 {"seconds", clock.now() - began},
+                                 {"trials", result.progress.trials},
+                                 {"remembered", result.progress.remembered}};
+  json["rejected"] = nlohmann::ordered_json::object();
+  for (const auto& [outcome, count] : result.progress.rejected) {
+    json["rejected"][outcome_name(outcome)] = count;
+  }
+  json["stage_gains"] = nlohmann::ordered_json::object();
+  for (const auto& [stage, score] : result.scores) json["stage_gains"][stage] = std::exp(score);
+  json["certificate"] = nullptr;
+  if (result.certificate) json["certificate"] = certificate_json(*result.certificate);
+  json["schedule"] = schedule_json(result.schedule);
+  json["note"] = result.note;
+  json["record"] = nullptr;
+  json["stopped"] = result.stopped;
+
+  std::string summary = what + ": " + progress_text(result.progress) + " in " +
+                        duration_text(clock.now() - began) + "\n";
+  if (result.certified) {
+    const Certificate& certificate = result.certified->certificate;
+    write_record(job.record, plan, machine, result.schedule, options.threads);
+    json["record"] = job.record;
+    summary += "  " + console.paint("32", gain_text(certificate.log_gain)) +
+               " than the default (at least " + gain_text(certificate.low) + ", " +
+               std::to_string(certificate.pair_log_gains.size()) +
+               " pairs of processes): " + job.record + "\n";
+  } else {
+    summary += "  the default stays";
+    if (!result.note.empty()) summary += ": " + result.note;
+    summary += "\n";
+  }
+  if (result.stopped) {
+    summary += "  stopped early: the same command goes on from here, nothing is measured twice\n";
+  }
+  if (!console.json() && !console.quiet()) console.print(summary);
+  return json;
+}
+
+}  // namespace mha
