@@ -82,25 +82,30 @@ StageSchedule attention_default(const Plan& plan, const Machine& machine) {
   const int lanes = machine.vector_floats;
   const int64_t queries = plan.query_length.max;
   const int64_t keys = plan.keys().max;
+  // Few queries, whose number is not known: the last block is computed in groups of query_vectors,
+  // and one vector wastes least of them.
+  const bool few = !plan.queries().fixed() && queries <= 8 * lanes;
   // Four vectors of queries share each element of K that is loaded; fewer where there are no more
   // queries.
-  const int query_vectors = queries <= lanes ? 1 : 2;
+  const int query_vectors = queries <= lanes || few ? 1 : 2;
   // Causal and window: fewer queries have less of their keys masked.
   const bool bands = a.left || a.right;
   // K and V of a head that lie far beyond L2: more queries for each time that they are read.
   const bool far = !bands && queries >= 8 * lanes &&
                    keys * (a.d_head + a.d_value) * 4 > 6 * static_cast<int64_t>(machine.l2_bytes);
-  const int wanted_queries = lanes * (queries <= lanes                ? 1
-                                      : queries <= 2 * lanes || bands ? 2
-                                      : far                           ? 8
-                                                                      : 4);
+  const int wanted_queries = lanes * (queries <= lanes                        ? 1
+                                      : few && !bands && queries <= 3 * lanes ? 3
+                                      : queries <= 2 * lanes || bands         ? 2
+                                      : far                                   ? 8
+                                                                              : 4);
   const int value_vectors = tile_vectors(padded_width(a.d_value, lanes) / lanes);
   const QueryTiles tiles =
       query_tiles(wanted_queries, query_vectors * lanes,
                   tile_rows(machine, "attention", "value_rows", value_vectors, wanted_queries));
   // Blocks of scores and probabilities that stay in L1 beside the tiles; of longer sequences larger
   // ones, so that the partial results of a query block stay in L2 until they are merged.
-  int key_tile = tile_rows(machine, "attention", "key_tile", query_vectors, keys);
+  int key_tile = tile_rows(machine, "attention", "key_tile", query_vectors,
+                           few ? std::min(keys, int64_t{8}) : keys);
   const int64_t wanted_keys = bands || far ? 256 : keys <= 2048 ? 128 : 512;
   while (largest_multiple("key_block", key_tile, wanted_keys) == 0) key_tile--;
   const int key_block = largest_multiple("key_block", key_tile, wanted_keys);

@@ -30,9 +30,10 @@ class Reader {
  public:
   Reader(std::string path, std::string text) : path_(std::move(path)), text_(std::move(text)) {}
 
-  std::optional<Schedule> find(const Plan& plan, const Machine& machine, int threads) {
+  std::optional<std::vector<LengthVariant>> find(const Plan& plan, const Machine& machine,
+                                                 int threads) {
     const std::string key = plan_key(plan);
-    std::optional<Schedule> found;
+    std::optional<std::vector<LengthVariant>> found;
     const Fields root = fields(document(), "a file of records", {"version", "target", "records"});
     if (integer(root.at("version"), "version") != 1) {
       fail(root.at("version"), "version is " + scalar(root.at("version"), "version") +
@@ -61,12 +62,18 @@ class Reader {
  private:
   using Fields = std::map<std::string, YAML::Node>;
 
-  struct Record {
-    std::string key;
-    int64_t threads = 0;
+  struct Stages {
+    std::optional<int64_t> to;  // absent: all lengths
+    YAML::Node to_place;
     Schedule schedule;
     // Of "stage" and "stage.param".
     std::map<std::string, YAML::Node> places;
+  };
+  struct Record {
+    std::string key;
+    int64_t threads = 0;
+    std::optional<RecordCertificate> certificate;
+    std::vector<Stages> variants;
   };
 
   [[noreturn]] void fail(const YAML::Mark& mark, const std::string& message) const {
@@ -216,23 +223,59 @@ class Reader {
   }
 
   Record read_record(const YAML::Node& node) const {
-    const Fields given = fields(node, "a record", {"key", "threads", "stages"}, {"certificate"});
+    const bool several = node.IsMap() && node["variants"].IsDefined();
+    const Fields given = fields(
+        node, "a record", {"key", "threads", several ? "variants" : "stages"}, {"certificate"});
     Record record;
     record.key = scalar(given.at("key"), "key");
     record.threads = integer(given.at("threads"), "threads");
     if (record.threads < 1) fail(given.at("threads"), "threads must be at least 1");
-    record.schedule.origin = "record";
-    record.schedule.file = path_;
-    if (given.count("certificate")) {
-      record.schedule.certificate = read_certificate(given.at("certificate"));
+    if (given.count("certificate")) record.certificate = read_certificate(given.at("certificate"));
+    if (several) {
+      record.variants = read_variants(given.at("variants"));
+    } else {
+      record.variants.push_back(read_stages(given.at("stages")));
     }
-    any_fields(given.at("stages"), "stages");
-    for (const auto& entry : given.at("stages")) {
-      const std::string stage = entry.first.Scalar();
-      record.places.emplace(stage, entry.first);
-      record.schedule.stages.push_back(read_stage(stage, entry.second, &record.places));
+    for (Stages& stages : record.variants) {
+      stages.schedule.origin = "record";
+      stages.schedule.file = path_;
+      stages.schedule.certificate = record.certificate;
     }
     return record;
+  }
+
+  std::vector<Stages> read_variants(const YAML::Node& list) const {
+    if (!list.IsSequence() || list.size() == 0) {
+      fail(list, "variants must be a list of at least one");
+    }
+    std::vector<Stages> variants;
+    for (const YAML::Node& node : list) {
+      const Fields given = fields(node, "a variant", {"to", "stages"});
+      if (variants.size() == kMaxVariants) {
+        fail(node, "a record has at most " + std::to_string(kMaxVariants) + " variants");
+      }
+      Stages stages = read_stages(given.at("stages"));
+      stages.to_place = given.at("to");
+      stages.to = integer(stages.to_place, "to");
+      if (!variants.empty() && *stages.to <= *variants.back().to) {
+        fail(stages.to_place, "to is " + std::to_string(*stages.to) +
+                                  ": variants must ascend, and the one before goes to " +
+                                  std::to_string(*variants.back().to));
+      }
+      variants.push_back(std::move(stages));
+    }
+    return variants;
+  }
+
+  Stages read_stages(const YAML::Node& node) const {
+    Stages stages;
+    any_fields(node, "stages");
+    for (const auto& entry : node) {
+      const std::string stage = entry.first.Scalar();
+      stages.places.emplace(stage, entry.first);
+      stages.schedule.stages.push_back(read_stage(stage, entry.second, &stages.places));
+    }
+    return stages;
   }
 
   // Parameters stand in the order of stage_space(), whatever their order in the file; those that it
@@ -257,21 +300,55 @@ class Reader {
     return stage;
   }
 
-  Schedule checked(const Record& record, const YAML::Node& node, const Plan& plan,
-                   const Machine& machine) const {
+  // `before` is the largest length that the variants before this one serve.
+  void check_to(const Stages& stages, bool last, int64_t before, const Plan& plan) const {
+    if (!stages.to) return;
+    const Range& lengths = plan.query_length;
+    const std::string is = "to is " + std::to_string(*stages.to);
+    if (last && *stages.to != lengths.max) {
+      fail(stages.to_place, is + ": the last variant must go to the largest query_length, " +
+                                std::to_string(lengths.max));
+    }
+    if (*stages.to <= before || *stages.to > lengths.max) {
+      fail(stages.to_place, is + ": query_length goes from " + std::to_string(lengths.min) +
+                                " to " + std::to_string(lengths.max));
+    }
+  }
+
+  std::vector<LengthVariant> checked(const Record& record, const YAML::Node& node, const Plan& plan,
+                                     const Machine& machine) const {
+    std::vector<LengthVariant> variants;
     std::string messages;
-    const std::optional<RecordCertificate>& certificate = record.schedule.certificate;
-    bool older = certificate && certificate->space != space_signature();
-    for (const std::string& problem : check_schedule(record.schedule, plan, machine)) {
-      older = older || problem.ends_with(" is missing");
-      // A problem starts with what it is about: "stage.param" or "stage".
-      const std::string subject = problem.substr(0, problem.find(' '));
-      auto place = record.places.find(subject);
-      if (place == record.places.end()) {
-        place = record.places.find(subject.substr(0, subject.find('.')));
+    bool older = record.certificate && record.certificate->space != space_signature();
+    int64_t before = plan.query_length.min - 1;
+    for (const Stages& stages : record.variants) {
+      check_to(stages, &stages == &record.variants.back(), before, plan);
+      const int64_t to = stages.to.value_or(plan.query_length.max);
+      std::vector<std::string> problems =
+          check_schedule(stages.schedule, narrowed(plan, {before + 1, to}), machine);
+      const std::vector<std::string> packed =
+          packed_differences(record.variants.front().schedule, stages.schedule);
+      problems.insert(problems.end(), packed.begin(), packed.end());
+      for (const std::string& problem : problems) {
+        older = older || problem.ends_with(" is missing");
+        // A problem starts with what it is about: "stage.param" or "stage".
+        const std::string subject = problem.substr(0, problem.find(' '));
+        auto place = stages.places.find(subject);
+        if (place == stages.places.end()) {
+          place = stages.places.find(subject.substr(0, subject.find('.')));
+        }
+        const YAML::Node& where = place == stages.places.end() ? node : place->second;
+        messages += (messages.empty() ? "" : "\n") + report(where.Mark(), problem);
       }
-      const YAML::Node& where = place == record.places.end() ? node : place->second;
-      messages += (messages.empty() ? "" : "\n") + report(where.Mark(), problem);
+      before = to;
+      if (!messages.empty()) continue;
+      // In the order in which the stages run, as the default has them.
+      LengthVariant variant{to, stages.schedule};
+      variant.schedule.stages.clear();
+      for (const std::string& name : stage_names(plan)) {
+        variant.schedule.stages.push_back(stages.schedule.stage(name));
+      }
+      variants.push_back(std::move(variant));
     }
     if (!messages.empty()) {
       if (older) {
@@ -281,13 +358,7 @@ class Reader {
       }
       throw UserError(messages);
     }
-    // In the order in which the stages run, as the default has them.
-    Schedule schedule = record.schedule;
-    schedule.stages.clear();
-    for (const std::string& name : stage_names(plan)) {
-      schedule.stages.push_back(record.schedule.stage(name));
-    }
-    return schedule;
+    return variants;
   }
 
   std::string path_, text_;
@@ -297,6 +368,14 @@ class Reader {
 
 std::optional<Schedule> find_record(const std::string& directory, const Plan& plan,
                                     const Machine& machine, int threads) {
+  const auto variants = find_variants(directory, plan, machine, threads);
+  if (!variants) return std::nullopt;
+  return variants->back().schedule;
+}
+
+std::optional<std::vector<LengthVariant>> find_variants(const std::string& directory,
+                                                        const Plan& plan, const Machine& machine,
+                                                        int threads) {
   namespace fs = std::filesystem;
   std::error_code error;
   const fs::file_status folder = fs::status(directory, error);

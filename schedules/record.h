@@ -11,13 +11,21 @@
 //         gain: 1.05
 //         ...
 //
+// For a range of lengths, in place of `stages`, a list of up to kMaxVariants (lengths.h):
+//
+//       variants:
+//         - {to: 64, stages: {attention: {query_block: 16, ...}}}
+//         - {to: 512, stages: {attention: {query_block: 64, ...}}}
+//
 // A record serves the plans that have its key, and one thread count. find_record() (schedule.h)
 // reads DIRECTORY/TARGET.yaml.
 #ifndef MHA_SCHEDULES_RECORD_H_
 #define MHA_SCHEDULES_RECORD_H_
 
 #include <string>
+#include <vector>
 
+#include "schedules/lengths.h"
 #include "schedules/schedule.h"
 
 namespace mha {
@@ -34,6 +42,9 @@ std::string records_head(const std::string& target);
 std::string record_text(const Plan& plan, const Schedule& schedule, int threads);
 // The same for the plans of this key.
 std::string record_text(const std::string& key, const Schedule& schedule, int threads);
+// The same with a schedule for each range of lengths; the certificate is that of the first.
+std::string record_text(const std::string& key, const std::vector<LengthVariant>& variants,
+                        int threads);
 
 }  // namespace mha
 

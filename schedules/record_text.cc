@@ -29,6 +29,46 @@ std::string part_key(const ProjectionPart& part) {
   return part.bias.empty() ? text : text + "+" + part.bias;
 }
 
+// Their stages, `indent` deep.
+std::string stages_text(const Schedule& schedule, const std::string& indent) {
+  std::string text = indent + "stages:\n";
+  for (const StageSchedule& stage : schedule.stages) {
+    text += indent + "  " + stage.stage + ": {";
+    for (size_t i = 0; i < stage.params.size(); ++i) {
+      const auto& [name, value] = stage.params[i];
+      text += (i == 0 ? "" : ", ") + name + ": " + std::to_string(value);
+    }
+    text += "}\n";
+  }
+  return text;
+}
+
+std::string certificate_text(const std::optional<RecordCertificate>& certificate) {
+  if (!certificate) return "";
+  std::string text;
+  const RecordCertificate& c = *certificate;
+  const auto add = [&](const std::string& name, const std::string& value) {
+    text += "      " + name + ": " + value + "\n";
+  };
+  const auto quoted = [](const std::string& value) { return "\"" + value + "\""; };
+  text += "    certificate:\n";
+  add("gain", number(c.gain));
+  add("low", number(c.low));
+  add("high", number(c.high));
+  add("margin", number(c.margin));
+  add("error", number(c.error));
+  add("pair_gains", numbers(c.pair_gains));
+  add("seconds", numbers(c.seconds));
+  add("default_seconds", numbers(c.default_seconds));
+  add("disturbed", std::to_string(c.disturbed));
+  add("lengths", quoted(c.lengths));
+  add("machine", quoted(c.machine));
+  add("generator", quoted(c.generator));
+  add("space", quoted(c.space));
+  add("time", quoted(c.time));
+  return text;
+}
+
 }  // namespace
 
 std::string plan_key(const Plan& plan) {
@@ -85,38 +125,22 @@ std::string record_text(const Plan& plan, const Schedule& schedule, int threads)
 }
 
 std::string record_text(const std::string& key, const Schedule& schedule, int threads) {
-  std::string text = "  - key: \"" + key + "\"\n";
-  text += "    threads: " + std::to_string(threads) + "\n    stages:\n";
-  for (const StageSchedule& stage : schedule.stages) {
-    text += "      " + stage.stage + ": {";
-    for (size_t i = 0; i < stage.params.size(); ++i) {
-      const auto& [name, value] = stage.params[i];
-      text += (i == 0 ? "" : ", ") + name + ": " + std::to_string(value);
+  return record_text(key, std::vector<LengthVariant>{{0, schedule}}, threads);
+}
+
+std::string record_text(const std::string& key, const std::vector<LengthVariant>& variants,
+                        int threads) {
+  std::string text = "  - key: \"" + key + "\"\n    threads: " + std::to_string(threads) + "\n";
+  if (variants.size() == 1) {
+    text += stages_text(variants.front().schedule, "    ");
+  } else {
+    text += "    variants:\n";
+    for (const LengthVariant& variant : variants) {
+      text += "      - to: " + std::to_string(variant.max_query_length) + "\n" +
+              stages_text(variant.schedule, "        ");
     }
-    text += "}\n";
   }
-  if (!schedule.certificate) return text;
-  const RecordCertificate& c = *schedule.certificate;
-  const auto add = [&](const std::string& name, const std::string& value) {
-    text += "      " + name + ": " + value + "\n";
-  };
-  const auto quoted = [](const std::string& value) { return "\"" + value + "\""; };
-  text += "    certificate:\n";
-  add("gain", number(c.gain));
-  add("low", number(c.low));
-  add("high", number(c.high));
-  add("margin", number(c.margin));
-  add("error", number(c.error));
-  add("pair_gains", numbers(c.pair_gains));
-  add("seconds", numbers(c.seconds));
-  add("default_seconds", numbers(c.default_seconds));
-  add("disturbed", std::to_string(c.disturbed));
-  add("lengths", quoted(c.lengths));
-  add("machine", quoted(c.machine));
-  add("generator", quoted(c.generator));
-  add("space", quoted(c.space));
-  add("time", quoted(c.time));
-  return text;
+  return text + certificate_text(variants.front().schedule.certificate);
 }
 
 }  // namespace mha

@@ -48,8 +48,8 @@ std::vector<std::string> check_stage(const StageSchedule& stage, const Plan& pla
 bool may_become_legal(const StageSchedule& stage, const Plan& plan, const Machine& machine);
 
 // Reads NAME.yaml-style records: the one in `directory` that fits this plan, target and thread
-// count, if any. Throws mha::UserError (generator/spec/error.h) on a record that cannot be read or
-// breaks a rule.
+// count, if any; of one with several variants (lengths.h) the schedule of the longest calls. Throws
+// mha::UserError (generator/spec/error.h) on a record that cannot be read or breaks a rule.
 std::optional<Schedule> find_record(const std::string& directory, const Plan& plan,
                                     const Machine& machine, int threads);
 

@@ -6,14 +6,17 @@
 #include <fstream>
 #include <iterator>
 #include <optional>
+#include <utility>
 
 #include "generator/emit/child.h"
 #include "generator/emit/compile.h"
 #include "generator/emit/library.h"
 #include "generator/emit/scratch.h"
+#include "generator/emit/variant.h"
 #include "generator/ir/lower.h"
 #include "generator/spec/parse.h"
 #include "schedules/apply.h"
+#include "schedules/lengths.h"
 #include "schedules/machine.h"
 #include "schedules/schedule.h"
 
@@ -54,15 +57,16 @@ Machine resolve_machine(const Spec& spec, const GenerateOptions& options) {
       config_text(spec)));
 }
 
-Schedule choose_schedule(const Spec& spec, const Plan& plan, const Machine& machine,
-                         const GenerateOptions& options) {
-  if (options.schedule) return *options.schedule;
+std::vector<LengthVariant> choose_variants(const Spec& spec, const Plan& plan,
+                                           const Machine& machine, const GenerateOptions& options) {
+  if (options.schedule) return {{plan.query_length.max, *options.schedule}};
+  if (!options.variants.empty()) return options.variants;
   const int threads = std::max(options.threads, 1);
   for (const std::string& directory : record_directories(spec.file, options.schedules_dir)) {
-    std::optional<Schedule> record = find_record(directory, plan, machine, threads);
+    auto record = find_variants(directory, plan, machine, threads);
     if (record) return *record;
   }
-  return default_schedule(plan, machine, threads);
+  return default_variants(plan, machine, threads);
 }
 
 // Padding can make a buffer of ours larger than any tensor of the user's.
@@ -96,18 +100,24 @@ Generated generate_here(const Spec& spec, const GenerateOptions& options) {
   const LowerResult lowered = lower(spec);
   if (!lowered.plan) throw ConfigError(format_diagnostics(lowered.problems, config_text(spec)));
   const Plan& plan = *lowered.plan;
-  const Schedule schedule = choose_schedule(spec, plan, machine, options);
-  const std::vector<std::string> broken = check_schedule(schedule, plan, machine);
+  const std::vector<LengthVariant> chosen = choose_variants(spec, plan, machine, options);
+  const std::vector<std::string> broken = check_variants(chosen, plan, machine);
   if (!broken.empty()) {
-    const std::string text = fmt::format("the schedule ({}) breaks its rules:\n  {}",
-                                         schedule.origin, fmt::join(broken, "\n  "));
-    if (schedule.origin == "record") throw UserError(text);
+    const std::string origin = chosen.empty() ? "none" : chosen.back().schedule.origin;
+    const std::string text =
+        fmt::format("the schedule ({}) breaks its rules:\n  {}", origin, fmt::join(broken, "\n  "));
+    if (origin == "record") throw UserError(text);
     throw InternalError(text);
   }
   try {
-    const Program program = scheduled_program(plan, schedule, machine);
-    check_buffers(spec, program, plan);
-    return make_library(spec, plan, machine, schedule, program, lowered.mlir_after, options);
+    std::vector<Variant> variants;
+    for (size_t i = 0; i < chosen.size(); ++i) {
+      const Plan own = narrowed(plan, served(chosen, i, plan));
+      variants.push_back(
+          {own, chosen[i].schedule, scheduled_program(own, chosen[i].schedule, machine), {}, {}});
+      check_buffers(spec, variants.back().program, own);
+    }
+    return make_library(spec, plan, machine, std::move(variants), lowered.mlir_after, options);
   } catch (const Halide::Error& error) {  // which is no std::exception
     throw InternalError(fmt::format("Halide: {}", error.what()));
   }

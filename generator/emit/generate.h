@@ -11,17 +11,20 @@
 
 #include "generator/spec/error.h"
 #include "generator/spec/spec.h"
+#include "schedules/lengths.h"
 #include "schedules/schedule.h"
 
 namespace mha {
 
 struct GenerateOptions {
-  std::string target;                // a named target or "host"; empty: the spec's
-  int threads = 0;                   // that the schedule should expect; 0: one
-  std::string schedules_dir;         // where records are read; empty: see record_directories()
-  std::set<std::string> emit;        // of emit_kinds(): further files
-  bool explain_only = false;         // no code generation: `files` stays empty
-  std::optional<Schedule> schedule;  // this one, and no record is looked for
+  std::string target;          // a named target or "host"; empty: the spec's
+  int threads = 0;             // that the schedule should expect; 0: one
+  std::string schedules_dir;   // where records are read; empty: see record_directories()
+  std::set<std::string> emit;  // of emit_kinds(): further files
+  bool explain_only = false;   // no code generation: `files` stays empty
+  // One of these, and no record is looked for: a schedule for all lengths, or one for each range.
+  std::optional<Schedule> schedule;
+  std::vector<LengthVariant> variants;
   std::string sanitizer;  // "address", "thread": instrumented code, for tests; empty: none
 };
 

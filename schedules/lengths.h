@@ -1,0 +1,53 @@
+// Ranges of lengths: a kernel may hold several variants of its stages, each with a schedule of its
+// own for a range of query lengths (of a packed batch: rows of the longest sequence). Calls are
+// dispatched by that length alone, at run time.
+#ifndef MHA_SCHEDULES_LENGTHS_H_
+#define MHA_SCHEDULES_LENGTHS_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "generator/ir/plan.h"
+#include "schedules/machine.h"
+#include "schedules/schedule.h"
+
+namespace mha {
+
+// Serves calls of up to so many queries that no variant before it serves.
+struct LengthVariant {
+  int64_t max_query_length = 0;
+  Schedule schedule;
+};
+
+// Each variant is code to be generated and kept: this many do.
+inline constexpr size_t kMaxVariants = 4;
+
+// The plan for calls of these query lengths alone. Where Lk is Lq, that is narrowed too.
+Plan narrowed(const Plan& plan, const Range& query_length);
+
+// Those of variant `index`.
+Range served(const std::vector<LengthVariant>& variants, size_t index, const Plan& plan);
+
+// The analytic defaults: several where a short call deserves another schedule than a long one.
+std::vector<LengthVariant> default_variants(const Plan& plan, const Machine& machine, int threads);
+
+// Every rule that they break, as "variant to N: text" or, of one variant for all lengths, as
+// check_schedule() says it: lengths ascend to the largest of the plan, there are at most
+// kMaxVariants, every schedule is legal for its lengths, and all want weights packed alike.
+std::vector<std::string> check_variants(const std::vector<LengthVariant>& variants,
+                                        const Plan& plan, const Machine& machine);
+
+// The parameters that decide how weights are packed, which all variants share, and in which
+// `schedule` is not like `first`: "stage.param = value: rule".
+std::vector<std::string> packed_differences(const Schedule& first, const Schedule& schedule);
+
+// Like find_record(), with all variants of a record.
+std::optional<std::vector<LengthVariant>> find_variants(const std::string& directory,
+                                                        const Plan& plan, const Machine& machine,
+                                                        int threads);
+
+}  // namespace mha
+
+#endif  // MHA_SCHEDULES_LENGTHS_H_
