@@ -104,8 +104,9 @@ StageSchedule attention_default(const Plan& plan, const Machine& machine) {
                   tile_rows(machine, "attention", "value_rows", value_vectors, wanted_queries));
   // Blocks of scores and probabilities that stay in L1 beside the tiles; of longer sequences larger
   // ones, so that the partial results of a query block stay in L2 until they are merged.
-  int key_tile = tile_rows(machine, "attention", "key_tile", query_vectors,
-                           few ? std::min(keys, int64_t{8}) : keys);
+  // Few keys, too, are best cut into tiles that few of them overshoot.
+  const int64_t most_keys = few && keys <= 8 * lanes ? std::min<int64_t>(keys, 8) : keys;
+  int key_tile = tile_rows(machine, "attention", "key_tile", query_vectors, most_keys);
   const int64_t wanted_keys = bands || far ? 256 : keys <= 2048 ? 128 : 512;
   while (largest_multiple("key_block", key_tile, wanted_keys) == 0) key_tile--;
   const int key_block = largest_multiple("key_block", key_tile, wanted_keys);

@@ -106,6 +106,13 @@ int main(void) {
   run(KERNEL.batch.max, q.max, k.max, context, weights);
   run(KERNEL.batch.min, q.min, k.min, context, weights);
   run(KERNEL.batch.max, (q.min + q.max) / 2, (k.min + k.max) / 2, context, weights);
+  // The last call of each variant and the first of the next.
+  for (uint64_t v = 0; v < KERNEL.variant_count; ++v) {
+    const int64_t to = KERNEL.variants[v].max_query_length;
+    run(KERNEL.batch.max, to, KERNEL.self_length ? to : k.max, context, weights);
+    if (to < q.max)
+      run(KERNEL.batch.min, to + 1, KERNEL.self_length ? to + 1 : k.max, context, weights);
+  }
   mha_weights_destroy(weights);
   mha_context_destroy(context);
   printf("ran %s\n", KERNEL.info.name);

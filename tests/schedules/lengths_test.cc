@@ -1,0 +1,116 @@
+// Ranges of lengths: what the default makes of them, and what a set of variants must keep to.
+#include "schedules/lengths.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "tests/schedules/plans.h"
+
+namespace mha {
+namespace {
+
+const char kAttention[] =
+    "{version: 1, name: t, op: attention, heads: 8, d_head: 64, query_length: {min: 1, max: 512}}";
+const char kBlock[] =
+    "{version: 1, name: t, op: block, d_model: 256, heads: 4, query_length: {min: 1, max: 512}}";
+
+std::vector<int64_t> ends(const std::vector<LengthVariant>& variants) {
+  std::vector<int64_t> ends;
+  for (const LengthVariant& variant : variants) ends.push_back(variant.max_query_length);
+  return ends;
+}
+
+TEST(Lengths, ThePlanIsNarrowed) {
+  const Plan plan = plan_of(kAttention);
+  const Plan narrow = narrowed(plan, {17, 48});
+  EXPECT_EQ(narrow.query_length, (Range{17, 48}));
+  EXPECT_EQ(narrow.keys(), (Range{17, 48}));  // Lk is Lq
+  Plan back = narrow;
+  back.query_length = back.key_length = plan.query_length;
+  EXPECT_EQ(back, plan);
+  const Plan keys = plan_of(
+      "{version: 1, name: t, op: attention, heads: 1, d_head: 8, query_length: {min: 1, max: 9},"
+      " key_length: {min: 2, max: 70}}");
+  EXPECT_EQ(narrowed(keys, {1, 3}).keys(), (Range{2, 70}));
+}
+
+TEST(Lengths, TheDefaultOfARangeIsSeveral) {
+  const Machine zen5 = machine_named("zen5");
+  const Plan plan = plan_of(kAttention);
+  const std::vector<LengthVariant> variants = default_variants(plan, zen5, 1);
+  EXPECT_EQ(ends(variants), (std::vector<int64_t>{16, 48, 128, 512}));
+  EXPECT_EQ(served(variants, 0, plan), (Range{1, 16}));
+  EXPECT_EQ(served(variants, 3, plan), (Range{129, 512}));
+  EXPECT_EQ(variants[0].schedule.stage("attention").get("query_block"), 16);
+  EXPECT_EQ(variants[1].schedule.stage("attention").get("query_block"), 48);
+  // The longest calls get what the whole range would get alone.
+  EXPECT_EQ(variants[3].schedule.stages, default_schedule(plan, zen5, 1).stages);
+  EXPECT_EQ(ends(default_variants(plan_of(kBlock), machine_named("x86-64-v3"), 1)),
+            (std::vector<int64_t>{8, 24, 64, 512}));
+}
+
+TEST(Lengths, TheDefaultOfALengthIsOne) {
+  const Plan plan = plan_of(
+      "{version: 1, name: t, op: attention, heads: 8, d_head: 64, query_length: 512,"
+      " key_length: {min: 1, max: 512}}");
+  const Machine zen5 = machine_named("zen5");
+  const std::vector<LengthVariant> variants = default_variants(plan, zen5, 1);
+  ASSERT_EQ(ends(variants), (std::vector<int64_t>{512}));
+  EXPECT_EQ(variants[0].schedule.stages, default_schedule(plan, zen5, 1).stages);
+}
+
+TEST(Lengths, DefaultsAreLegalAndFew) {
+  std::mt19937_64 random(test_seed());
+  std::vector<Plan> plans;
+  for (const auto& [path, plan] : shipped_plans()) plans.push_back(plan);
+  for (int i = 0; i < 200; ++i) {
+    if (const auto config = random_config(random)) plans.push_back(plan_of(*config));
+  }
+  for (Plan plan : plans) {
+    for (const int64_t min : {int64_t{1}, plan.query_length.max / 2, plan.query_length.max}) {
+      const Plan ranged = narrowed(plan, {std::max<int64_t>(min, 1), plan.query_length.max});
+      for (const Machine& machine : named_machines()) {
+        const std::vector<LengthVariant> variants = default_variants(ranged, machine, 1);
+        EXPECT_EQ(check_variants(variants, ranged, machine), std::vector<std::string>())
+            << plan.name << " from " << min << " for " << machine.target;
+      }
+    }
+  }
+}
+
+TEST(Lengths, WhatVariantsMustKeepTo) {
+  using Problems = std::vector<std::string>;
+  const Machine zen5 = machine_named("zen5");
+  const Plan plan = plan_of(kBlock);
+  const Schedule schedule = default_schedule(plan, zen5, 1);
+  const auto check = [&](const std::vector<LengthVariant>& variants) {
+    return check_variants(variants, plan, zen5);
+  };
+  EXPECT_EQ(check({{512, schedule}}), Problems());
+  EXPECT_EQ(check({{16, schedule}, {512, schedule}}), Problems());
+  EXPECT_EQ(check({}), (Problems{"there is no variant"}));
+  EXPECT_EQ(check({{16, schedule}, {16, schedule}, {512, schedule}}),
+            (Problems{"variant to 16: must be more than 16"}));
+  EXPECT_EQ(check({{0, schedule}, {512, schedule}}),
+            (Problems{"variant to 0: must be more than 0"}));
+  EXPECT_EQ(check({{16, schedule}, {511, schedule}}),
+            (Problems{"variant to 511: the last must be to 512"}));
+  EXPECT_EQ(check({{513, schedule}}), (Problems{"variant to 513: the last must be to 512"}));
+  EXPECT_EQ(check({{1, schedule}, {2, schedule}, {3, schedule}, {4, schedule}, {512, schedule}}),
+            (Problems{"5 variants: at most 4"}));
+  // What decides how weights are packed must be the same; all else may differ.
+  const Schedule rows = with(schedule, "project_qkv", "row_tile", 4);
+  EXPECT_EQ(check({{16, rows}, {512, schedule}}), Problems());
+  const Schedule panel = with(schedule, "project_out", "panel_vectors", 1);
+  EXPECT_EQ(check({{16, schedule}, {512, panel}}),
+            (Problems{"variant to 512: project_out.panel_vectors = 1: weights are packed once for "
+                      "all variants: must be 2 as in the first"}));
+  const Schedule broken = with(schedule, "attention", "value_rows", 7);
+  ASSERT_EQ(check({{16, broken}, {512, schedule}}).size(), 1u);
+  EXPECT_EQ(check({{16, broken}, {512, schedule}})[0].substr(0, 40),
+            "variant to 16: attention.value_rows = 7:");
+}
+
+}  // namespace
+}  // namespace mha
