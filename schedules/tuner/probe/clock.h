@@ -17,11 +17,13 @@ struct Slice {
   double peak_flops = 0;
 };
 
-// Times one subject. Nothing is pinned to a CPU, as programs that use the library pin nothing: the
-// system's placement of threads is part of what a schedule meets when it is deployed.
+// Times one subject at a time. Nothing is pinned to a CPU, as programs that use the library pin
+// nothing: the system's placement of threads is part of what a schedule meets when it is deployed.
 class Clock {
  public:
   Clock(Subject& subject, size_t stages, int threads);
+  // The next slices are of this one: the same kernel and operands, elsewhere in memory.
+  void turn_to(Subject& subject) { subject_ = &subject; }
   // Of the second of two whole calls, stage by stage.
   double warm();
   Slice stages(double seconds);
@@ -33,7 +35,7 @@ class Clock {
   double time(size_t part, int64_t calls);
   int64_t group(double seconds) const;
 
-  Subject& subject_;
+  Subject* subject_;
   PeakMeter meter_;
   std::vector<double> typical_;  // of each stage
 };

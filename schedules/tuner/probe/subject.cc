@@ -54,7 +54,8 @@ const mha_tensor_info* find_tensor(const mha_kernel& kernel, const std::string& 
 
 }  // namespace
 
-Subject::Subject(const mha_kernel& kernel, const Problem& problem, Placement placement)
+Subject::Subject(const mha_kernel& kernel, const Problem& problem, Placement placement,
+                 const Subject* other)
     : kernel_(kernel),
       all_(kernel.variants[0]),
       variant_(all_),
@@ -63,10 +64,16 @@ Subject::Subject(const mha_kernel& kernel, const Problem& problem, Placement pla
   require(mha_kernel_check(&kernel_), "the kernel");
   if (kernel_.variant_count != 1) throw Failure("build", "a candidate has one variant");
   kernel_.variants = &variant_;
-  mha_context_options options = {};
-  options.size = sizeof options;
-  options.threads = problem.threads;
-  require(mha_context_create(&options, &context_), "a context");
+  if (other != nullptr) {
+    context_ = other->context_;
+  } else {
+    mha_context_options options = {};
+    options.size = sizeof options;
+    options.threads = problem.threads;
+    mha_context* context = nullptr;
+    require(mha_context_create(&options, &context), "a context");
+    context_.reset(context, mha_context_destroy);
+  }
   auto* call = reinterpret_cast<mha_call*>(arguments_.data());
   call->size = kernel_.args_size;
   call->batch = problem.batch;
@@ -107,8 +114,9 @@ Subject::Subject(const mha_kernel& kernel, const Problem& problem, Placement pla
     call->weights = weights_;
   }
   size_t bytes = 0;
-  require(mha_workspace_size(&kernel_, arguments_.data(), mha_context_threads(context_), &bytes),
-          "the workspace");
+  require(
+      mha_workspace_size(&kernel_, arguments_.data(), mha_context_threads(context_.get()), &bytes),
+      "the workspace");
   workspace_ = place("the workspace", bytes, MHA_WORKSPACE_ALIGNMENT);
   fill_unwritten(*workspace_);
   call->workspace = workspace_->data();
@@ -118,7 +126,6 @@ Subject::Subject(const mha_kernel& kernel, const Problem& problem, Placement pla
 Subject::~Subject() {
   // Guarded weights are not the runtime's to free; their few bytes of header stay.
   if (!packed_) mha_weights_destroy(weights_);
-  mha_context_destroy(context_);
 }
 
 void Subject::run(size_t stage) {
@@ -127,9 +134,17 @@ void Subject::run(size_t stage) {
     variant_.stages = &all_.stages[stage];
     variant_.stage_count = 1;
   }
-  const mha_status status = mha_run(&kernel_, context_, arguments_.data());
+  const mha_status status = mha_run(&kernel_, context_.get(), arguments_.data());
   variant_ = all_;
   if (status != MHA_OK) require(status, "a call");
+}
+
+size_t Subject::bytes() const {
+  size_t bytes = workspace_->bytes();
+  for (const auto* blocks : {&inputs_, &outputs_}) {
+    for (const auto& block : *blocks) bytes += block->bytes();
+  }
+  return bytes;
 }
 
 void Subject::check_surroundings() const {

@@ -53,8 +53,9 @@ class Subject {
     kFlushStart,  // the guard before it
     kTimed        // 64-byte aligned, as careful callers have it
   };
-  // Outputs and workspace are full of NaN.
-  Subject(const mha_kernel& kernel, const Problem& problem, Placement placement);
+  // Outputs and workspace are full of NaN. The threads are those of `other`, where it is given.
+  Subject(const mha_kernel& kernel, const Problem& problem, Placement placement,
+          const Subject* other = nullptr);
   ~Subject();
   Subject(const Subject&) = delete;
   Subject& operator=(const Subject&) = delete;
@@ -65,6 +66,8 @@ class Subject {
   void run(size_t stage = kWhole);
   // In the problem's order.
   const std::vector<std::unique_ptr<GuardedBlock>>& outputs() const { return outputs_; }
+  // Of all operands and the workspace.
+  size_t bytes() const;
   // Throws Failure when anything was written beside an operand.
   void check_surroundings() const;
 
@@ -77,7 +80,7 @@ class Subject {
   const mha_variant all_;  // its stages
   mha_variant variant_;    // those that run
   Placement placement_;
-  mha_context* context_ = nullptr;
+  std::shared_ptr<mha_context> context_;
   mha_weights* weights_ = nullptr;
   std::vector<uint64_t> arguments_;
   std::vector<std::unique_ptr<GuardedBlock>> inputs_, outputs_;
