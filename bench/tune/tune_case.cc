@@ -11,7 +11,7 @@ namespace mha {
 namespace {
 
 constexpr char kSmall[] =
-    "version: 1\nname: small\nop: attention\nheads: 4\nd_head: 64\nquery_length: 192\n";
+    "version: 1\nname: small\nop: attention\nheads: 4\nd_head: 64\nquery_length: 128\n";
 
 }  // namespace
 

@@ -45,8 +45,8 @@ struct CertificateOptions {
   double margin = 0.005;  // log gain that must be exceeded
   double error = 0.005;   // one-sided: how often "faster" may be said of what is not
   int min_pairs = 5, max_pairs = 12;
-  int rounds = 8;  // of one pair of processes
-  double slice_seconds = 0.003;
+  int rounds = 12;  // of one pair of processes
+  double slice_seconds = 0.002;
 };
 
 // The answer to "is it faster than the analytic default?", from samples of its own.

@@ -100,7 +100,7 @@ TEST(Certificate, AGainBelowTheMarginIsNone) {
 }
 
 TEST(Certificate, HoldsItsSamples) {
-  SimulatedMachine machine({.quiet_seconds = 0.05, .loud_seconds = 0.02}, 4);
+  SimulatedMachine machine({.quiet_seconds = 0.05, .loud_seconds = 0.008}, 4);
   const auto start = [&](double call) {
     return [&machine, call] {
       return std::make_unique<SimulatedRunner>(machine, std::vector<double>{call / 2, call / 2});
