@@ -329,5 +329,45 @@ TEST(Compare, NothingSlipsThrough) {
   EXPECT_EQ(compare({0, 1}, {{2}, {0, 1}}, {{2}, {0, 0}}).zeros, 1);
 }
 
+TEST(Reference, RowsAreThoseOfTheWhole) {
+  for (const bool block : {false, true}) {
+    Spec spec = attention_spec(4, 2, 8, 8);
+    spec.outputs = {"output"};
+    if (block) {
+      spec.op = Op::kBlock;
+      spec.d_model = 24;
+      spec.key_length_given = false;
+    } else {
+      spec.outputs = {"output", "weights", "mean_weights"};
+    }
+    ASSERT_TRUE(can_sample_rows(spec));
+    const CallLengths lengths{3, 20, 20, 0};
+    const Arrays inputs = random_arrays(spec, lengths, 3);
+    const auto wanted = [](int64_t b, int64_t i) { return b != 1 && i % 3 == 1; };
+    const Reference whole = reference(spec, lengths, inputs);
+    const Reference rows = reference_of_rows(spec, lengths, inputs, wanted);
+    for (const TensorDecl& decl : output_tensors(spec, lengths)) {
+      const bool heads_first = decl.axes.starts_with("B,H");
+      const int64_t heads = heads_first ? 4 : 1;
+      const int64_t width = decl.elements() / (3 * heads * 20);
+      int64_t compared = 0;
+      for (int64_t n = 0; n < decl.elements(); ++n) {
+        const int64_t row = n / width;
+        const auto at = static_cast<size_t>(n);
+        const double bound = rows.bounds.at(decl.name).values[at];
+        if (!wanted(row / (heads * 20), row % 20)) {
+          ASSERT_TRUE(std::isinf(bound)) << decl.name << " " << n;
+          ASSERT_EQ(rows.outputs.at(decl.name).values[at], 0);
+          continue;
+        }
+        ++compared;
+        ASSERT_EQ(rows.outputs.at(decl.name).values[at], whole.outputs.at(decl.name).values[at]);
+        ASSERT_EQ(bound, whole.bounds.at(decl.name).values[at]);
+      }
+      EXPECT_EQ(compared, 2 * 7 * heads * width);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace mha

@@ -4,6 +4,7 @@
 #define MHA_TOOLS_REFERENCE_HEADS_H_
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "tools/reference/tensors.h"
@@ -30,15 +31,20 @@ struct Heads {
   }
 };
 
+// Which rows [b, i] of a tensor are computed; empty: all.
+using RowFilter = std::function<bool(int64_t b, int64_t i)>;
+
 // x W^T + b, split into heads, with bounds where `result` has room for them. x [B,L,M],
 // W [heads*width, M], b [heads*width] or null.
 template <typename T>
-void project(const Array& x, const Array& weight, const Array* bias, Heads<T>* result);
+void project(const Array& x, const Array& weight, const Array* bias, Heads<T>* result,
+             const RowFilter& wanted = {});
 
 // concat(o) W^T + b -> y [B,L,M], with bounds where o has errors. W [M, heads*width], b [M] or
 // null.
 template <typename T>
-void project_out(const Heads<T>& o, const Array& weight, const Array* bias, Array* y, Array* bound);
+void project_out(const Heads<T>& o, const Array& weight, const Array* bias, Array* y, Array* bound,
+                 const RowFilter& wanted = {});
 
 }  // namespace mha
 

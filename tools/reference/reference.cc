@@ -35,27 +35,40 @@ class Computation {
  public:
   static constexpr bool kBounds = std::is_same_v<T, double>;
 
-  Computation(const Spec& spec, const CallLengths& lengths, const Arrays& inputs)
-      : spec_(spec), lengths_(lengths), inputs_(inputs), visibility_(spec, lengths, inputs) {}
+  // `wanted`: of all rows where it is empty.
+  Computation(const Spec& spec, const CallLengths& lengths, const Arrays& inputs,
+              const RowFilter& wanted = {})
+      : spec_(spec),
+        lengths_(lengths),
+        inputs_(inputs),
+        wanted_(wanted),
+        visibility_(spec, lengths, inputs) {
+    for (int64_t b = 0; wanted_ && b < lengths.batch; ++b) {
+      bool any = false;
+      for (int64_t i = 0; i < lengths.query; ++i) any = any || wanted_(b, i);
+      wanted_sequences_.push_back(any);
+    }
+  }
 
   Reference run() {
     make_outputs();
     const bool block = spec_.op == Op::kBlock;
     const std::string memory = spec_.cross ? "memory" : "x";
-    const Heads<T> q = block
-                           ? projected("x", "w_q", "b_q", heads(spec_.heads, query_, spec_.d_head))
-                           : given("query", heads(spec_.heads, query_, spec_.d_head));
-    const Heads<T> k = block ? projected(memory, "w_k", "b_k", heads(kv_heads_, key_, spec_.d_head))
-                             : given("key", heads(kv_heads_, key_, spec_.d_head));
-    const Heads<T> v = block
-                           ? projected(memory, "w_v", "b_v", heads(kv_heads_, key_, spec_.d_value))
-                           : given("value", heads(kv_heads_, key_, spec_.d_value));
+    const Heads<T> q =
+        block ? projected("x", "w_q", "b_q", heads(spec_.heads, query_, spec_.d_head), wanted_)
+              : given("query", heads(spec_.heads, query_, spec_.d_head));
+    const Heads<T> k =
+        block ? projected(memory, "w_k", "b_k", heads(kv_heads_, key_, spec_.d_head), of_keys())
+              : given("key", heads(kv_heads_, key_, spec_.d_head));
+    const Heads<T> v =
+        block ? projected(memory, "w_v", "b_v", heads(kv_heads_, key_, spec_.d_value), of_keys())
+              : given("value", heads(kv_heads_, key_, spec_.d_value));
     Heads<T> o = heads(spec_.heads, query_, spec_.d_value);
     attend(q, k, v, &o);
     const Output output = outputs("output");
     if (output && block) {
       const Array* bias = spec_.projection_bias.out ? &input_named(inputs_, "b_o") : nullptr;
-      project_out(o, input_named(inputs_, "w_o"), bias, output.values, output.bounds);
+      project_out(o, input_named(inputs_, "w_o"), bias, output.values, output.bounds, wanted_);
     } else if (output) {
       give(o, output);
     }
@@ -97,10 +110,16 @@ class Computation {
   }
 
   Heads<T> projected(const std::string& x, const std::string& weight, const std::string& bias,
-                     Heads<T> result) const {
+                     Heads<T> result, const RowFilter& wanted) const {
     const Array* b = inputs_.count(bias) > 0 ? &inputs_.at(bias) : nullptr;
-    project(input_named(inputs_, x), input_named(inputs_, weight), b, &result);
+    project(input_named(inputs_, x), input_named(inputs_, weight), b, &result, wanted);
     return result;
+  }
+
+  // Keys and values of sequences with a wanted row.
+  RowFilter of_keys() const {
+    if (!wanted_) return {};
+    return [this](int64_t b, int64_t) -> bool { return wanted_sequences_[static_cast<size_t>(b)]; };
   }
 
   // o in the caller's layout.
@@ -140,6 +159,7 @@ class Computation {
       std::vector<T> sums(mean ? static_cast<size_t>((last - first) * key_) : 0);
       for (int64_t h = 0; h < spec_.heads; ++h) {
         for (int64_t i = first; i < last; ++i) {
+          if (wanted_ && !wanted_(b, i)) continue;
           const Row<T> row = row_of(q, k, b, h, i);
           weigh(row, v, b, h, i, o);
           give_row(row, b, h, i);
@@ -285,6 +305,8 @@ class Computation {
   const Spec& spec_;
   const CallLengths& lengths_;
   const Arrays& inputs_;
+  const RowFilter wanted_;
+  std::vector<bool> wanted_sequences_;
   const Visibility visibility_;
   const int64_t query_ = lengths_.query, key_ = lengths_.key, kv_heads_ = spec_.kv_heads;
   Reference result_;
@@ -303,6 +325,30 @@ Reference compute(const Spec& spec, const CallLengths& lengths, const Arrays& in
 
 Reference reference(const Spec& spec, const CallLengths& lengths, const Arrays& inputs) {
   return compute<double>(spec, lengths, inputs);
+}
+
+bool can_sample_rows(const Spec& spec) {
+  const bool finite = !spec.wants("lse") && !spec.wants("scores_masked") && spec.top_k == 0;
+  return finite && !spec.packed;
+}
+
+Reference reference_of_rows(const Spec& spec, const CallLengths& lengths, const Arrays& inputs,
+                            const WantedRows& wanted) {
+  if (!can_sample_rows(spec)) throw InternalError("rows of this spec cannot be sampled");
+  Reference result = Computation<double>(spec, lengths, inputs, wanted).run();
+  // Rows that were not computed.
+  for (const TensorDecl& tensor : output_tensors(spec, lengths)) {
+    const bool rows_inside = tensor.axes.starts_with("B,Lq");
+    const int64_t heads = rows_inside ? 1 : spec.heads;
+    const int64_t width = tensor.elements() / (lengths.batch * heads * lengths.query);
+    std::vector<double>& bounds = result.bounds.at(tensor.name).values;
+    for (int64_t row = 0; row < lengths.batch * heads * lengths.query; ++row) {
+      if (wanted(row / (heads * lengths.query), row % lengths.query)) continue;
+      std::fill_n(bounds.begin() + row * width, width, std::numeric_limits<double>::infinity());
+      std::fill_n(result.outputs.at(tensor.name).values.begin() + row * width, width, 0.0);
+    }
+  }
+  return result;
 }
 
 Arrays plain_f32(const Spec& spec, const CallLengths& lengths, const Arrays& inputs) {

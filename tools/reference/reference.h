@@ -5,6 +5,7 @@
 #define MHA_TOOLS_REFERENCE_REFERENCE_H_
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,15 @@ struct Reference {
 // `inputs` holds the tensors of input_tensors() and weight_tensors(), with these shapes; the mask
 // has 4 axes, each full or 1. Keys that no query may see are never read, but for the scores.
 Reference reference(const Spec& spec, const CallLengths& lengths, const Arrays& inputs);
+
+// Of some rows only: query i of sequence b where `wanted(b, i)`, at a fraction of the cost. The
+// others' outputs are 0 with a bound of infinity: any finite number passes there. For specs with
+// can_sample_rows(); InternalError for others.
+using WantedRows = std::function<bool(int64_t b, int64_t i)>;
+Reference reference_of_rows(const Spec& spec, const CallLengths& lengths, const Arrays& inputs,
+                            const WantedRows& wanted);
+// Whether each of the outputs is finite whatever a row sees, and the batch is not packed.
+bool can_sample_rows(const Spec& spec);
 
 // The same computation, each operation rounded to float32 and each sum taken in order: what a
 // careful person would write without thinking of speed. A kernel's RMS error may be at most twice

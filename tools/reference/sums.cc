@@ -38,6 +38,26 @@ float dot(const float* a, const float* b, int64_t n) {
   return sum;
 }
 
+MHA_CLONES double dot(const double* a, const double* b, int64_t n, double* sum_abs) {
+  double sums[8] = {}, sums_abs[8] = {};
+  int64_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    for (int lane = 0; lane < 8; ++lane) {
+      sums[lane] += a[i + lane] * b[i + lane];
+      sums_abs[lane] += std::abs(a[i + lane] * b[i + lane]);
+    }
+  }
+  double sum = 0, magnitude = 0;
+  for (; i < n; ++i) {
+    sum += a[i] * b[i];
+    magnitude += std::abs(a[i] * b[i]);
+  }
+  for (double partial : sums) sum += partial;
+  for (double partial : sums_abs) magnitude += partial;
+  *sum_abs = magnitude;
+  return sum;
+}
+
 MHA_CLONES double dot_abs(const double* a, const double* b, int64_t n) {
   double sums[8] = {};
   int64_t i = 0;

@@ -18,6 +18,8 @@ double sum_error(int64_t n);
 double dot(const double* a, const double* b, int64_t n);
 // In order: this is the plain computation that kernels are measured against.
 float dot(const float* a, const float* b, int64_t n);
+// Both sums at once: the bits of dot() and of dot_abs().
+double dot(const double* a, const double* b, int64_t n, double* sum_abs);
 // sum |a_i b_i|
 double dot_abs(const double* a, const double* b, int64_t n);
 // What sum q_i k_i may be off by because q and k themselves are: squares of the errors, summed.
