@@ -11,6 +11,7 @@
 #include <sstream>
 
 #include "generator/spec/error.h"
+#include "schedules/tuner/spills.h"
 
 namespace mha {
 namespace {
@@ -107,7 +108,17 @@ Built ProcessLab::build_one(const Candidate& candidate, const std::string& path)
   }
   GenerateOptions options = generate_;
   options.schedule = candidate.schedule;
+  options.emit.insert("asm");
   const Generated generated = generate(spec_, options);
+  for (const auto& [name, text] : generated.files) {
+    if (!name.ends_with(".s")) continue;
+    const std::vector<SpillingLoop> loops = spilling_loops(text);
+    if (loops.empty()) continue;
+    // "candidate_STAGE.s"
+    const std::string stage =
+        name.substr(spec_.name.size() + 1, name.size() - spec_.name.size() - 3);
+    return {Outcome::kSpill, stage + ": " + spill_text(loops.front()), ""};
+  }
   const std::string archive = path + ".a";
   {
     const std::string& bytes = generated.files.at("libcandidate.a");
