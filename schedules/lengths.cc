@@ -36,6 +36,20 @@ std::vector<LengthVariant> default_variants(const Plan& plan, const Machine& mac
   return variants;
 }
 
+std::vector<LengthVariant> for_longest(const Schedule& schedule, const Plan& plan,
+                                       const Machine& machine, int threads) {
+  std::vector<LengthVariant> variants = default_variants(plan, machine, threads);
+  for (LengthVariant& variant : variants) {
+    const StageSchedule attention = variant.schedule.stage("attention");
+    variant.schedule = schedule;
+    if (&variant == &variants.back()) continue;
+    for (StageSchedule& stage : variant.schedule.stages) {
+      if (stage.stage == "attention") stage = attention;
+    }
+  }
+  return variants;
+}
+
 std::vector<std::string> packed_differences(const Schedule& first, const Schedule& schedule) {
   // Of every stage that has it.
   static const std::string kParam = "panel_vectors";

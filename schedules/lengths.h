@@ -33,6 +33,11 @@ Range served(const std::vector<LengthVariant>& variants, size_t index, const Pla
 // The analytic defaults: several where a short call deserves another schedule than a long one.
 std::vector<LengthVariant> default_variants(const Plan& plan, const Machine& machine, int threads);
 
+// A schedule that was found for the longest calls, and for shorter ones the attention of the
+// default beside its projections, so that it does not cost them what the default gives them.
+std::vector<LengthVariant> for_longest(const Schedule& schedule, const Plan& plan,
+                                       const Machine& machine, int threads);
+
 // Every rule that they break, as "variant to N: text" or, of one variant for all lengths, as
 // check_schedule() says it: lengths ascend to the largest of the plan, there are at most
 // kMaxVariants, every schedule is legal for its lengths, and all want weights packed alike.

@@ -60,6 +60,23 @@ TEST(Lengths, TheDefaultOfALengthIsOne) {
   EXPECT_EQ(variants[0].schedule.stages, default_schedule(plan, zen5, 1).stages);
 }
 
+// What was found for the longest calls leaves the shorter ones what the default gives them.
+TEST(Lengths, AScheduleForTheLongest) {
+  const Machine zen5 = machine_named("zen5");
+  const Plan plan = plan_of(kBlock);
+  Schedule found = with(default_schedule(plan, zen5, 1), "project_out", "panel_vectors", 4);
+  found = with(with(found, "project_out", "row_tile", 4), "attention", "query_block", 96);
+  const std::vector<LengthVariant> usual = default_variants(plan, zen5, 1);
+  const std::vector<LengthVariant> variants = for_longest(found, plan, zen5, 1);
+  EXPECT_EQ(ends(variants), ends(usual));
+  EXPECT_EQ(check_variants(variants, plan, zen5), std::vector<std::string>());
+  EXPECT_EQ(variants.back().schedule.stages, found.stages);
+  EXPECT_EQ(variants[0].schedule.stage("attention"), usual[0].schedule.stage("attention"));
+  EXPECT_EQ(variants[0].schedule.stage("project_out"), found.stage("project_out"));
+  const Plan one = narrowed(plan, {512, 512});
+  EXPECT_EQ(for_longest(found, one, zen5, 1).size(), 1u);
+}
+
 TEST(Lengths, DefaultsAreLegalAndFew) {
   std::mt19937_64 random(test_seed());
   std::vector<Plan> plans;

@@ -77,7 +77,8 @@ void write_record(const std::string& path, const Plan& plan, const Machine& mach
                   const Schedule& schedule, int threads) {
   std::string head = records_head(machine.target);
   auto entries = entries_of(path, head);
-  entries[{plan_key(plan), threads}] = record_text(plan, schedule, threads);
+  entries[{plan_key(plan), threads}] =
+      record_text(plan_key(plan), for_longest(schedule, plan, machine, threads), threads);
   std::string text = head;
   for (const auto& [place, entry] : entries) text += entry;
   std::error_code error;
