@@ -8,6 +8,7 @@
 #include <map>
 #include <random>
 #include <string>
+#include <tuple>
 
 #include "schedules/tuner/process_lab.h"
 #include "tests/tuner/lab_case.h"
@@ -146,6 +147,30 @@ TEST_F(BadCandidates, TheMessageNamesTheTensor) {
   EXPECT_EQ(message("ill", 0), "ended by signal 4 (SIGILL)");
   // Not the kernel's business, and not an answer either.
   EXPECT_EQ(message("print", 0), "passes");
+}
+
+TEST_F(BadCandidates, WritesBetweenAnOperandAndItsPageAreSeen) {
+  const std::string folder = folder_of_this_test("bad_gaps");
+  // No tensor fills its last page.
+  LabCase c("{version: 1, name: a, op: attention, heads: 2, d_head: 64, query_length: 33}", 1,
+            options_in(folder, 5));
+  const Built built = c.build();
+  ASSERT_EQ(built.outcome, Outcome::kMeasured) << built.detail;
+  for (const auto& [kind, call, want] :
+       {std::tuple("write_before", 1, "wrote 8 bytes before the start of output"),
+        // Only the second call's operands have room behind them.
+        std::tuple("write_past", 2, "wrote 7 bytes past the end of output"),
+        // While it is timed.
+        std::tuple("write_before", 20, "wrote 8 bytes before the start of output")}) {
+    sabotage(kind, call, 7);
+    try {
+      use(*c.lab, built);
+      ADD_FAILURE() << kind << " passes";
+    } catch (const RunnerFailure& failure) {
+      EXPECT_EQ(failure.outcome(), Outcome::kOutOfBounds);
+      EXPECT_STREQ(failure.what(), want);
+    }
+  }
 }
 
 }  // namespace
