@@ -45,6 +45,16 @@ std::string parent_folder(const std::string& given) {
   return temporary != nullptr && temporary[0] == '/' ? temporary : "/tmp";
 }
 
+// False where the generator has none.
+template <typename Options>
+bool set_autoscheduler(Options& options, const std::string& name) {
+  if constexpr (requires { options.autoscheduler = name; }) {
+    options.autoscheduler = name;
+    return true;
+  }
+  return false;
+}
+
 uint64_t memory_of(const Workload& workload) {
   uint64_t bytes = 0;
   for (const auto& input : workload.inputs) bytes += input.bytes.size();
@@ -103,15 +113,17 @@ std::vector<Built> ProcessLab::build(const std::vector<Candidate>& candidates) {
 }
 
 Built ProcessLab::build_one(const Candidate& candidate, const std::string& path) const {
-  if (!candidate.autoscheduler.empty()) {
-    return {Outcome::kBuild, "autoschedulers are not supported", ""};
-  }
   GenerateOptions options = generate_;
   options.schedule = candidate.schedule;
+  const bool autoscheduled = !candidate.autoscheduler.empty();
+  if (autoscheduled && !set_autoscheduler(options, candidate.autoscheduler)) {
+    return {Outcome::kBuild, "autoschedulers are not supported", ""};
+  }
   options.emit.insert("asm");
   const Generated generated = generate(spec_, options);
   for (const auto& [name, text] : generated.files) {
-    if (!name.ends_with(".s")) continue;
+    // An autoscheduler's kernel is measured for comparison, however it was made.
+    if (!name.ends_with(".s") || autoscheduled) continue;
     const std::vector<SpillingLoop> loops = spilling_loops(text);
     if (loops.empty()) continue;
     // "candidate_STAGE.s"
