@@ -15,7 +15,7 @@ struct RaceOptions {
   double slice_seconds = 0.003;  // of each of the two in a round
   int min_rounds = 4, max_rounds = 20;
   double confidence = 0.99;  // of the interval that decides
-  double hopeless = 0.4;     // log loss at which a candidate is dropped after two rounds
+  double hopeless = 0.65;    // log loss at which a candidate is dropped after two rounds
   // A candidate that gains no more than this, by its interval, is dropped too.
   double indifferent = 0.002;
 };

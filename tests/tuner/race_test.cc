@@ -74,9 +74,11 @@ TEST(Race, StagesAreDecidedTogetherAndEachByItself) {
 
 // Of candidates that are the incumbent, within one pair of processes.
 TEST(Race, VerdictsAreWrongNoMoreOftenThanTheConfidenceSays) {
-  SimulatedNoise noises[3] = {{}, {.call = 0.05, .spikes = 0.05}, {.drift = 0.1}};
-  noises[0].loud_seconds = 0.02;
-  noises[0].quiet_seconds = 0.05;
+  const SimulatedNoise noises[] = {
+      {.quiet_seconds = 0.05, .loud_seconds = 0.02},
+      {.quiet_seconds = 0.05, .loud_seconds = 0.02, .loud_is_seen = false},
+      {.call = 0.05, .spikes = 0.05},
+      {.drift = 0.1}};
   for (const SimulatedNoise& each : noises) {
     SimulatedNoise noise = each;
     noise.process = 0;
