@@ -22,6 +22,7 @@ class BenchCommand {
 
 std::unique_ptr<BenchCommand> aa_command();
 std::unique_ptr<BenchCommand> power_command();
+std::unique_ptr<BenchCommand> exhaustive_command();
 
 }  // namespace mha
 

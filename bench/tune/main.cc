@@ -10,6 +10,7 @@ int main(int argc, char** argv) {
   std::vector<std::unique_ptr<BenchCommand>> commands;
   commands.push_back(mha::aa_command());
   commands.push_back(mha::power_command());
+  commands.push_back(mha::exhaustive_command());
   BenchCommand* chosen = nullptr;
   return mha::run_main(
       {"mha_bench_tune", "Measures what the tuner promises."}, argc, argv,

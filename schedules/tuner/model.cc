@@ -12,10 +12,9 @@ namespace {
 
 // How far behind the analytic default a candidate must be: twice what the model has been seen to
 // be wrong by.
-constexpr double kFarBehind = 1.5;
+constexpr double kFarBehind = 1.4;
 
 constexpr double kLatency = 4;       // cycles of a multiply-add
-constexpr double kLoads = 2;         // a cycle, from L1
 constexpr double kIssue = 6;         // instructions a cycle
 constexpr double kL2Bytes = 40;      // a cycle, into L1
 constexpr double kL3Bytes = 12;      // a cycle, into L2
@@ -51,10 +50,11 @@ std::optional<std::string> CostModel::prunes(const StageSchedule& schedule) cons
 }
 
 // Cycles of one step of a register tile of rows x vectors sums: the busiest of the multiply-add
-// ports, the loads, the issue of instructions, and the chain of one sum.
+// ports, the loads (as wide as they, and as many a cycle), the issue of instructions, and the chain
+// of one sum.
 double CostModel::step(double rows, double vectors, double unroll) const {
   const double products = rows * vectors * (machine_.fma ? 1 : 2);
-  return std::max({products / machine_.fma_ports, (rows + vectors) / kLoads,
+  return std::max({products / machine_.fma_ports, (rows + vectors) / machine_.fma_ports,
                    (products + rows + vectors + 3 / unroll) / kIssue, kLatency}) +
          0.3 / unroll;
 }

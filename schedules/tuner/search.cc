@@ -12,9 +12,11 @@ constexpr int kFruitless = 50;
 
 }  // namespace
 
-StageSearch::StageSearch(const StageProblem& problem, const std::string& strategy, uint64_t seed)
+StageSearch::StageSearch(const StageProblem& problem, const std::string& strategy, uint64_t seed,
+                         bool prune)
     : problem_(problem),
       model_(problem),
+      prune_(prune),
       strategy_(make_strategy(strategy, problem, seed)),
       incumbent_(problem.analytic) {}
 
@@ -26,7 +28,8 @@ std::vector<Proposal> StageSearch::next(int count) {
     if (proposed.empty()) break;
     for (const StageSchedule& schedule : proposed) {
       Proposal proposal{schedule, candidate_text(schedule), proposed_++, std::nullopt};
-      if (const std::optional<std::string> cause = model_.prunes(schedule)) {
+      const std::optional<std::string> cause = prune_ ? model_.prunes(schedule) : std::nullopt;
+      if (cause) {
         Trial trial;
         trial.stage = problem_.stage;
         trial.candidate = proposal.text;
@@ -59,12 +62,12 @@ void StageSearch::settle(const std::vector<Proposal>& proposals) {
 }
 
 ReplayResult replay(const StageProblem& problem, const std::string& strategy, uint64_t seed,
-                    int64_t trials, int batch, const std::vector<Trial>& stored) {
+                    int64_t trials, int batch, const std::vector<Trial>& stored, bool prune) {
   std::map<std::string, const Trial*> known;
   for (const Trial& trial : stored) {
     if (trial.stage == problem.stage) known.emplace(trial.candidate, &trial);
   }
-  StageSearch search(problem, strategy, seed);
+  StageSearch search(problem, strategy, seed, prune);
   ReplayResult result;
   for (int fruitless = 0; search.answered() < trials && fruitless < kFruitless;) {
     const int64_t before = search.answered();

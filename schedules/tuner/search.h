@@ -26,11 +26,12 @@ struct Proposal {
 // database makes no difference.
 class StageSearch {
  public:
-  StageSearch(const StageProblem& problem, const std::string& strategy, uint64_t seed);
+  StageSearch(const StageProblem& problem, const std::string& strategy, uint64_t seed,
+              bool prune = true);
 
   const std::string& stage() const { return problem_.stage; }
   // The next ones to be measured; fewer when the space is used up. Those that the model rules out
-  // are answered here (kPruned) and not among them.
+  // are answered here (kPruned) and not among them, unless `prune` is false.
   std::vector<Proposal> next(int count);
   // Takes the answers of all that have one, in order. Then the best of those that are surely faster
   // than the incumbent takes its place.
@@ -44,6 +45,7 @@ class StageSearch {
  private:
   StageProblem problem_;
   CostModel model_;
+  bool prune_;
   std::unique_ptr<Strategy> strategy_;
   StageSchedule incumbent_;
   double score_ = 0;
@@ -59,7 +61,7 @@ struct ReplayResult {
 };
 // At most `trials` answers, asked for in batches of `batch` as the tuner does.
 ReplayResult replay(const StageProblem& problem, const std::string& strategy, uint64_t seed,
-                    int64_t trials, int batch, const std::vector<Trial>& stored);
+                    int64_t trials, int batch, const std::vector<Trial>& stored, bool prune = true);
 
 }  // namespace mha
 

@@ -88,6 +88,8 @@ class Tuner {
   void open_searches() {
     for (const StageSchedule& stage : default_.stages) {
       if (stage_index_.count(stage.stage) == 0) continue;
+      const auto subspace = problem_.subspaces.find(stage.stage);
+      if (!problem_.subspaces.empty() && subspace == problem_.subspaces.end()) continue;
       StageProblem problem{
           problem_.plan, problem_.machine, problem_.subject.threads, stage.stage, stage, {}, {}};
       for (const Schedule& seed : problem_.seeds) {
@@ -95,7 +97,8 @@ class Tuner {
           if (other.stage == stage.stage) problem.seeds.push_back(other);
         }
       }
-      searches_.emplace_back(problem, options_.strategy, options_.seed);
+      if (subspace != problem_.subspaces.end()) problem.subspace = subspace->second;
+      searches_.emplace_back(problem, options_.strategy, options_.seed, !options_.survey);
     }
   }
 
@@ -295,7 +298,7 @@ class Tuner {
       start_default();
     }
     const Schedule wanted = best();
-    if (wanted.stages == incumbent_.stages) return;
+    if (options_.survey || wanted.stages == incumbent_.stages) return;
     const Built built = build_one(wanted);
     if (built.outcome == Outcome::kMeasured) {
       try {
@@ -457,6 +460,8 @@ class Tuner {
     } else if (known) {
       result.certificate = known;
       if (!known->faster) result.note = kNotShown;
+    } else if (options_.survey) {
+      result.note = "nothing is certified in a survey";
     } else if (!stopped_) {
       certify_best(result);
     } else {

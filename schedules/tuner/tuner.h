@@ -8,6 +8,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "schedules/tuner/database.h"
@@ -23,6 +24,8 @@ struct TunerProblem {
   const Machine& machine;
   Subject subject;
   std::vector<Schedule> seeds;  // of records of neighbouring shapes, best first
+  // By stage, as StageProblem has it. With any, stages that are not named are not searched.
+  std::map<std::string, std::vector<std::pair<std::string, std::vector<int64_t>>>> subspaces = {};
 };
 
 struct TunerOptions {
@@ -32,6 +35,9 @@ struct TunerOptions {
   int64_t trials = 0;         // of each stage; 0: no limit
   int batch = 6;              // candidates that are built together
   double first_limit = 60;    // seconds that a call of the default may take
+  // A survey of the space rather than a search: nothing is left out by the model, all is raced
+  // against the default, and nothing certified.
+  bool survey = false;
   RaceOptions race;
   CertificateOptions certificate;
 };

@@ -40,7 +40,7 @@ class TuneTest(ToolTest):
         connection = sqlite3.connect(self.database)
         try:
             self.assertEqual(connection.execute("PRAGMA integrity_check").fetchone(), ("ok",))
-            return connection.execute("SELECT count(*) FROM trials").fetchone()[0]
+            return connection.execute("SELECT count(*) FROM trial").fetchone()[0]
         finally:
             connection.close()
 

@@ -78,7 +78,6 @@ std::vector<TuneJob> tune_jobs(const TuneOptions& options) {
                       " code does not run here: name a command that runs it with --remote, or "
                       "another target with --target");
     }
-    job.generate.target = machine.target == host_machine().target ? "host" : machine.target;
     job.record = record_path(config, options.schedules, machine.target);
     jobs.push_back(std::move(job));
   }
