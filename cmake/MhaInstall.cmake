@@ -2,7 +2,7 @@
 #   bin/                  the tools
 #   include/mha/          mha.h and kernel.h
 #   lib/libmha.a          the runtime
-#   lib/mha/libHalide.so  what the tools need and Debian does not have
+#   lib/mha/libHalide.so  what the tools need and Debian does not have, and its autoschedulers
 #   lib/cmake/mha/        find_package(mha): mha::runtime, mha_add_library()
 #   lib/pkgconfig/mha.pc
 #   share/mha/records/    the tuned records that ship
@@ -30,7 +30,10 @@ if(MHA_BUILD_TOOLS)
     set_target_properties(${tool} PROPERTIES INSTALL_RPATH "$ORIGIN/../lib/mha;${mlir_folder}")
     install(TARGETS ${tool} RUNTIME DESTINATION bin)
   endforeach()
-  install(FILES $<TARGET_FILE:Halide::Halide> DESTINATION lib/mha)
+  install(FILES $<TARGET_FILE:Halide::Halide>
+                $<TARGET_FILE_DIR:Halide::Halide>/libautoschedule_adams2019.so
+                $<TARGET_FILE_DIR:Halide::Halide>/libautoschedule_mullapudi2016.so
+          DESTINATION lib/mha)
   install(DIRECTORY schedules/records/ DESTINATION share/mha/records FILES_MATCHING PATTERN "*.yaml")
   install(FILES configs/schema.json DESTINATION share/mha)
 endif()

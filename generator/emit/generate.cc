@@ -8,10 +8,12 @@
 #include <optional>
 #include <utility>
 
+#include "generator/emit/autoschedule.h"
 #include "generator/emit/child.h"
 #include "generator/emit/compile.h"
 #include "generator/emit/library.h"
 #include "generator/emit/scratch.h"
+#include "generator/emit/target.h"
 #include "generator/emit/variant.h"
 #include "generator/ir/lower.h"
 #include "generator/spec/parse.h"
@@ -103,7 +105,7 @@ Generated generate_here(const Spec& spec, const GenerateOptions& options) {
   const LowerResult lowered = lower(spec);
   if (!lowered.plan) throw ConfigError(format_diagnostics(lowered.problems, config_text(spec)));
   const Plan& plan = *lowered.plan;
-  const std::vector<LengthVariant> chosen = choose_variants(spec, plan, machine, options);
+  std::vector<LengthVariant> chosen = choose_variants(spec, plan, machine, options);
   const std::vector<std::string> broken = check_variants(chosen, plan, machine);
   if (!broken.empty()) {
     const std::string origin = chosen.empty() ? "none" : chosen.back().schedule.origin;
@@ -112,12 +114,20 @@ Generated generate_here(const Spec& spec, const GenerateOptions& options) {
     if (origin == "record") throw UserError(text);
     throw InternalError(text);
   }
+  for (LengthVariant& variant : chosen) {
+    if (!options.autoscheduler.empty()) variant.schedule.origin = options.autoscheduler;
+  }
   try {
     std::vector<Variant> variants;
     for (size_t i = 0; i < chosen.size(); ++i) {
       const Plan own = narrowed(plan, served(chosen, i, plan));
-      variants.push_back(
-          {own, chosen[i].schedule, scheduled_program(own, chosen[i].schedule, machine), {}, {}});
+      const Schedule& schedule = chosen[i].schedule;
+      Program program = options.autoscheduler.empty()
+                            ? scheduled_program(own, schedule, machine)
+                            : autoscheduled_program(own, schedule, machine,
+                                                    halide_target(machine, Sanitizer::kNone),
+                                                    options.autoscheduler);
+      variants.push_back({own, schedule, std::move(program), {}, {}});
       check_buffers(spec, variants.back().program, own);
     }
     return make_library(spec, plan, machine, std::move(variants), lowered.mlir_after, options);
@@ -137,6 +147,12 @@ void check_options(const GenerateOptions& options) {
   const std::string& target = options.target;
   if (!target.empty() && target != "host" && !named_machine(target)) {
     throw UserError(fmt::format("unknown target '{}'; known are {}", target, known_targets()));
+  }
+  const auto& autoschedulers = halide_autoschedulers();
+  if (!options.autoscheduler.empty() && std::find(autoschedulers.begin(), autoschedulers.end(),
+                                                  options.autoscheduler) == autoschedulers.end()) {
+    throw UserError(fmt::format("unknown autoscheduler '{}'; known are {}", options.autoscheduler,
+                                fmt::join(autoschedulers, ", ")));
   }
   const auto& kinds = emit_kinds();
   for (const std::string& kind : options.emit) {

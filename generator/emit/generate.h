@@ -25,15 +25,17 @@ struct GenerateOptions {
   // One of these, and no record is looked for: a schedule for all lengths, or one for each range.
   std::optional<Schedule> schedule;
   std::vector<LengthVariant> variants;
+  // One of halide_autoschedulers(), which arranges the stage attention instead of the schedule.
+  std::string autoscheduler;
   std::string sanitizer;  // "address", "thread": instrumented code, for tests; empty: none
 };
 
 struct Generated {
   std::string name;
-  std::string target;                        // resolved: never "host"
-  std::string origin;                        // of the schedule: "default" or "record"
-  std::string manifest;                      // JSON, as in manifest.json
-  std::string explanation;                   // the same for people, ends with a newline
+  std::string target;       // resolved: never "host"
+  std::string origin;       // of the schedule: "default", "record" or an autoscheduler
+  std::string manifest;     // JSON, as in manifest.json
+  std::string explanation;  // the same for people, ends with a newline
   std::map<std::string, std::string> files;  // name -> bytes: libNAME.a, NAME.h, manifest.json, ...
 };
 

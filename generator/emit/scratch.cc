@@ -148,7 +148,8 @@ Bounds extent_bounds(const Extent& extent, const Plan& plan) {
   return {value(extent, bounds.min), value(extent, bounds.max)};
 }
 
-// The extents of an operand as the stage sees them, dimension 0 first.
+}  // namespace
+
 std::vector<Bounds> operand_extents(const Operand& operand, const Program& program,
                                     const Plan& plan) {
   std::vector<Bounds> extents;
@@ -175,8 +176,6 @@ std::vector<Bounds> operand_extents(const Operand& operand, const Program& progr
   }
   return extents;
 }
-
-}  // namespace
 
 int64_t largest(const Extent& extent, const Plan& plan) { return extent_bounds(extent, plan).max; }
 

@@ -24,6 +24,10 @@ struct Bounds {
 int64_t scratch_bytes(const Halide::Internal::LoweredFunc& function, const Stage& stage,
                       const Program& program, const Plan& plan);
 
+// The extents of an operand as the stage sees them, dimension 0 first; a scalar has none.
+std::vector<Bounds> operand_extents(const Operand& operand, const Program& program,
+                                    const Plan& plan);
+
 // The value of an extent when every length is the largest that the plan allows.
 int64_t largest(const Extent& extent, const Plan& plan);
 

@@ -20,6 +20,8 @@ struct AttentionBlocking {
   int value_rows = 8;                           // queries of a register tile of the product with V
   bool pack_keys = false, pack_values = false;  // copied per head before use
   bool heads_first = false;  // tasks: the heads of a query block before the next query block
+  bool textbook = false;     // the stage is that of textbook.cc, for Halide's autoschedulers
+  bool whole_rows = false;   // one task has all queries of a head: query_block is their number
 };
 
 struct ProjectionBlocking {

@@ -293,7 +293,9 @@ class Builder {
           add_buffer("concat", {fixed(in.output_width), queries(round), fixed(a.heads), batch()});
       in.output = concat_;
     }
-    program_.stages.push_back(build_attention(plan_, blocking_, in));
+    program_.stages.push_back(blocking_.attention.textbook
+                                  ? build_textbook_attention(plan_, blocking_, in)
+                                  : build_attention(plan_, blocking_, in));
   }
 
   void add_output_projection() {

@@ -46,7 +46,8 @@ Scores::Scores(const Plan& plan, const AttentionBlocking& blocking, StageScalars
     : plan_(plan), blocking_(blocking), in_(in), unit_(unit), every_head_(every_head) {
   const Attention& attention = plan.attention;
   const Range query_range = plan.queries(), key_range = plan.keys();
-  block = scalars.get(blocking.heads_first ? Symbol::kTask1 : Symbol::kTask0);
+  block = blocking.whole_rows ? Expr(0)
+                              : scalars.get(blocking.heads_first ? Symbol::kTask1 : Symbol::kTask0);
   head = every_head ? Expr(h) : scalars.get(blocking.heads_first ? Symbol::kTask0 : Symbol::kTask1);
   sequence = scalars.get(Symbol::kTask2);
   batch_index = plan.packed ? Expr(0) : sequence;
@@ -108,6 +109,7 @@ Expr Scores::value(const HeadSource& v, const Expr& width, const Expr& key) cons
 }
 
 Expr Scores::row_in_block(const Expr& row) const {
+  if (blocking_.whole_rows) return row - first_row;
   return query_tail ? row - first_row - first_query_ : row % blocking_.query_block;
 }
 

@@ -41,6 +41,10 @@ struct AttentionInputs {
 
 Stage build_attention(const Plan& plan, const Blocking& blocking, const AttentionInputs& inputs);
 
+// The same without blocks, for Halide's autoschedulers: fixed lengths, and the output alone.
+Stage build_textbook_attention(const Plan& plan, const Blocking& blocking,
+                               const AttentionInputs& inputs);
+
 struct PairInputs {
   HeadSource q, k;
   MaskSource mask;

@@ -86,6 +86,7 @@ std::string cache_key(const Spec& spec, const KernelRequest& request) {
   }
   hash.add(std::to_string(request.threads));
   hash.add(request.sanitizer);
+  hash.add(request.autoscheduler);
   for (const std::string& folder : record_directories(spec.file, request.schedules_dir)) {
     add_records(hash, folder);
   }
@@ -155,6 +156,7 @@ std::string build_kernel(const Spec& spec, const KernelRequest& request,
   options.threads = request.threads;
   options.schedules_dir = request.schedules_dir;
   options.sanitizer = request.sanitizer;
+  options.autoscheduler = request.autoscheduler;
   return link_kernel(generate(spec, options), folder);
 }
 

@@ -16,6 +16,7 @@ struct KernelRequest {
   std::string target;         // "" : the spec's
   int threads = 1;            // that the schedule is for
   std::string schedules_dir;  // of records; "" : see record_directories()
+  std::string autoscheduler;  // one of Halide's for the stage attention, or ""
   std::string sanitizer;      // "", "address" or "thread"
 };
 

@@ -29,7 +29,7 @@ namespace mha {
 namespace {
 
 struct Options {
-  std::string config, size;
+  std::string config, size, autoscheduler;
   std::optional<std::string> input, output, weights, target;
   int layer = 0;
   int threads = 0;
@@ -89,6 +89,7 @@ class Run {
     request.config_text = parsed.text;
     request.target = options_.target.value_or("");
     request.threads = threads_;
+    request.autoscheduler = options_.autoscheduler;
     const std::string object = kernel(request);
     KernelLibrary library(object, spec_.name);
     Call call(library, lengths_, threads_);
@@ -316,6 +317,9 @@ int main(int argc, char** argv) {
         app.add_option("--size", options.size,
                        "Lengths within the config's ranges: batch=N,query_length=N,key_length=N")
             ->type_name("KEY=N,...");
+        app.add_option("--autoscheduler", options.autoscheduler,
+                       "Let one of Halide's arrange the attention: adams2019, mullapudi2016")
+            ->type_name("NAME");
         app.add_option("--seed", options.seed, "Of the random tensors (default 0)")->type_name("N");
         app.add_flag("--verify", options.verify,
                      "Compare with the float64 reference; exit 1 beyond the bound");
