@@ -34,29 +34,31 @@ class Reader {
                                                  int threads) {
     const std::string key = plan_key(plan);
     std::optional<std::vector<LengthVariant>> found;
-    const Fields root = fields(document(), "a file of records", {"version", "target", "records"});
-    if (integer(root.at("version"), "version") != 1) {
-      fail(root.at("version"), "version is " + scalar(root.at("version"), "version") +
-                                   ": this generator reads version 1");
-    }
-    const std::string target = scalar(root.at("target"), "target");
-    if (target != machine.target) {
-      fail(root.at("target"),
-           "the target is " + target + ": " + path_ + " must hold records of " + machine.target);
-    }
-    if (!root.at("records").IsSequence()) fail(root.at("records"), "records must be a list");
-    std::set<std::pair<std::string, int64_t>> seen;
-    for (const YAML::Node& node : root.at("records")) {
-      const Record record = read_record(node);
-      if (!seen.emplace(record.key, record.threads).second) {
-        fail(node, "a second record of this key for " + std::to_string(record.threads) +
-                       (record.threads == 1 ? " thread" : " threads"));
-      }
+    each(machine.target, [&](const Record& record, const YAML::Node& node) {
       if (record.key == key && record.threads == threads) {
         found = checked(record, node, plan, machine);
       }
-    }
+    });
     return found;
+  }
+
+  std::vector<RecordPlace> places(const std::string& target) {
+    std::vector<RecordPlace> places;
+    int last_line = 0;
+    each(target, [&](const Record& record, const YAML::Node& node) {
+      const int line = node.Mark().line;
+      const size_t begin = line_begin(line);
+      const std::string indent = text_.substr(begin, node.Mark().column);
+      if (indent.find_first_not_of(" -") != std::string::npos || line <= last_line) {
+        fail(node, "only records that begin a line of their own (`- key: ...`) can be replaced");
+      }
+      last_line = line;
+      places.push_back({record.key, record.threads,
+                        record.certificate ? record.certificate->machine : "", with_comments(begin),
+                        text_.size()});
+    });
+    for (size_t i = 1; i < places.size(); ++i) places[i - 1].end = places[i].begin;
+    return places;
   }
 
  private:
@@ -75,6 +77,51 @@ class Reader {
     std::optional<RecordCertificate> certificate;
     std::vector<Stages> variants;
   };
+
+  // Calls `read` for each record of the file, which must be one of this target.
+  template <typename Read>
+  void each(const std::string& expected, const Read& read) {
+    const Fields root = fields(document(), "a file of records", {"version", "target", "records"});
+    if (integer(root.at("version"), "version") != 1) {
+      fail(root.at("version"), "version is " + scalar(root.at("version"), "version") +
+                                   ": this generator reads version 1");
+    }
+    const std::string target = scalar(root.at("target"), "target");
+    if (target != expected) {
+      fail(root.at("target"),
+           "the target is " + target + ": " + path_ + " must hold records of " + expected);
+    }
+    if (!root.at("records").IsSequence()) fail(root.at("records"), "records must be a list");
+    std::set<std::pair<std::string, int64_t>> seen;
+    for (const YAML::Node& node : root.at("records")) {
+      const Record record = read_record(node);
+      if (!seen.emplace(record.key, record.threads).second) {
+        fail(node, "a second record of this key for " + std::to_string(record.threads) +
+                       (record.threads == 1 ? " thread" : " threads"));
+      }
+      read(record, node);
+    }
+  }
+
+  size_t line_begin(int line) const {
+    size_t at = 0;
+    for (; line > 0; --line) at = text_.find('\n', at) + 1;
+    return at;
+  }
+
+  // The beginning of the comments and empty lines that stand above a line.
+  size_t with_comments(size_t begin) const {
+    while (begin > 0) {
+      const size_t end_before = begin - 1;  // of the newline
+      const size_t newline =
+          end_before == 0 ? std::string::npos : text_.rfind('\n', end_before - 1);
+      const size_t line = newline == std::string::npos ? 0 : newline + 1;
+      const size_t first = text_.find_first_not_of(' ', line);
+      if (text_[first] != '#' && text_[first] != '\n') break;
+      begin = line;
+    }
+    return begin;
+  }
 
   [[noreturn]] void fail(const YAML::Mark& mark, const std::string& message) const {
     throw UserError(report(mark, message));
@@ -365,6 +412,11 @@ class Reader {
 };
 
 }  // namespace
+
+std::vector<RecordPlace> record_places(const std::string& path, const std::string& text,
+                                       const std::string& target) {
+  return Reader(path, text).places(target);
+}
 
 std::optional<Schedule> find_record(const std::string& directory, const Plan& plan,
                                     const Machine& machine, int threads) {

@@ -22,6 +22,7 @@
 #ifndef MHA_SCHEDULES_RECORD_H_
 #define MHA_SCHEDULES_RECORD_H_
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -45,6 +46,19 @@ std::string record_text(const std::string& key, const Schedule& schedule, int th
 // The same with a schedule for each range of lengths; the certificate is that of the first.
 std::string record_text(const std::string& key, const std::vector<LengthVariant>& variants,
                         int threads);
+
+// Where a record stands in a file: these bytes, whole lines, with the comments above it.
+struct RecordPlace {
+  std::string key;
+  int64_t threads = 0;
+  std::string machine;  // of its certificate; empty: it has none, somebody wrote it by hand
+  size_t begin = 0, end = 0;
+};
+
+// All records of `text`, the file `path` of this target, in its order. UserError where it is none,
+// or where records share lines.
+std::vector<RecordPlace> record_places(const std::string& path, const std::string& text,
+                                       const std::string& target);
 
 }  // namespace mha
 

@@ -25,7 +25,7 @@ struct StageSchedule {
 struct Schedule {
   std::string origin = "default";  // or "record"
   std::vector<StageSchedule> stages;
-  std::string file;                                             // of the record
+  std::string file = {};                                        // of the record
   std::optional<RecordCertificate> certificate = std::nullopt;  // of the record, if it has one
   const StageSchedule& stage(const std::string& name) const;
   // "attention: query_block=64 key_block=128 ..." - one line a stage.
