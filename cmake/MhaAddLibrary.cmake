@@ -84,6 +84,10 @@ function(mha_add_library name)
     string(APPEND records "/mha-records")
   endif()
   file(GLOB record_files CONFIGURE_DEPENDS "${records}/*")
+  if(TARGET mha_records)  # within the build of mha itself
+    get_target_property(shipped mha_records MHA_STAMP)
+    list(APPEND record_files "${shipped}")
+  endif()
 
   _mha_find_generator(generator)
   add_custom_command(

@@ -9,10 +9,13 @@
 
 #include "generator/emit/cost.h"
 #include "generator/emit/header.h"
+#include "generator/emit/provenance.h"
 #include "generator/emit/scratch.h"
 #include "generator/emit/version.h"
 #include "generator/spec/parse.h"
 #include "mha/kernel.h"
+#include "schedules/space.h"
+#include "schedules/tuner/fingerprint.h"
 
 namespace mha {
 namespace {
@@ -222,6 +225,7 @@ ordered_json make_manifest(const ManifestInput& input) {
   const Variant& variant = input.largest();
   manifest["schedule"] = {{"origin", variant.schedule.origin},
                           {"parameters", parameters_json(variant.schedule)}};
+  manifest["schedule"].update(provenance_json(variant.schedule));
 
   manifest["tensors"] = ordered_json::array();
   for (const TensorInfo& tensor : input.largest().program.tensors) {
@@ -294,6 +298,8 @@ std::string explain(const ManifestInput& input) {
       text += fmt::format("  {:<14} {} tasks, {} bytes of scratch a thread\n", stage.name,
                           grouped(tasks(stage, variant.plan)), grouped(variant.scratch_bytes[i]));
     }
+    text += provenance_text(variant.schedule, fingerprint().text(), generator_version(),
+                            space_signature());
     std::istringstream lines(variant.schedule.text());
     for (std::string line; std::getline(lines, line);) text += "    " + line + "\n";
   }

@@ -7,6 +7,7 @@
 
 #include "generator/emit/generate.h"
 #include "generator/spec/parse.h"
+#include "schedules/tuner/fingerprint.h"
 #include "tools/common/cli.h"
 #include "tools/common/files.h"
 
@@ -102,8 +103,18 @@ int run(const Options& options, Console& console) {
       entry["files"] = ordered_json::array();
       for (const auto& [name, bytes] : library.files) entry["files"].push_back(name);
     }
+    const ordered_json manifest = ordered_json::parse(library.manifest);
+    const ordered_json certificate = manifest["schedule"].value("certificate", ordered_json());
+    if (!certificate.is_null()) {
+      const std::string machine = certificate["machine"];
+      const bool here = machine == fingerprint().text();
+      if (!here && !options.explain) {
+        console.note(library.name + ": its schedule was certified on another machine: " + machine);
+      }
+      entry["certified_here"] = here;
+    }
     entry["target"] = library.target;
-    entry["manifest"] = ordered_json::parse(library.manifest);
+    entry["manifest"] = manifest;
     report.push_back(entry);
   }
   if (console.json()) console.print_json({{"libraries", report}});
