@@ -71,8 +71,8 @@ std::string leading_comments(const std::string& text) {
 
 }  // namespace
 
-NewRecord new_record(const Subject& subject, const CertifiedSchedule& certified,
-                     const std::string& machine) {
+Schedule record_schedule(const Subject& subject, const CertifiedSchedule& certified,
+                         const std::string& machine) {
   const Certificate& from = certified.certificate;
   if (subject.machine != machine) {
     throw UserError("the schedule of " + described(subject.spec, subject.threads) +
@@ -100,7 +100,13 @@ NewRecord new_record(const Subject& subject, const CertifiedSchedule& certified,
   to.generator = subject.generator;
   to.space = subject.space;
   to.time = from.time;
-  return {subject.spec, subject.threads, record_text(subject.spec, schedule, subject.threads)};
+  return schedule;
+}
+
+NewRecord new_record(const Subject& subject, const CertifiedSchedule& certified,
+                     const std::string& machine) {
+  return {subject.spec, subject.threads,
+          record_text(subject.spec, record_schedule(subject, certified, machine), subject.threads)};
 }
 
 Exported merge_records(const std::string& path, const std::string& existing,
@@ -170,6 +176,7 @@ std::vector<NewRecord> certified_records(const Database& database, const std::st
     if (subject.target != target || subject.generator != generator || subject.space != space) {
       continue;
     }
+    if (subject.spec.find("..") != std::string::npos) continue;
     std::optional<CertifiedSchedule> best = database.best(subject);
     if (!best) continue;
     if (subject.machine != machine) {

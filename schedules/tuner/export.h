@@ -16,8 +16,11 @@ struct NewRecord {
   std::string text;  // record_text()
 };
 
-// The record of a certified schedule. UserError when it is not faster or was measured on another
-// machine than `machine`, whose name the message tells.
+// The schedule with its certificate as a record has it. UserError when it is not faster or was
+// measured on another machine than `machine`, whose name the message tells.
+Schedule record_schedule(const Subject& subject, const CertifiedSchedule& certified,
+                         const std::string& machine);
+// Its record, for all lengths of its plans.
 NewRecord new_record(const Subject& subject, const CertifiedSchedule& certified,
                      const std::string& machine);
 
@@ -42,8 +45,9 @@ Exported merge_records(const std::string& path, const std::string& existing,
                        const std::vector<NewRecord>& records, const ExportOptions& options);
 
 // The best certified schedules in the database of this target, machine, generator and space, one a
-// key and thread count (of several lengths, the longest). UserError, with the names of the machines
-// that there are, when this one has none but others do.
+// key and thread count (of several lengths, the longest). Plans for a range of lengths are left
+// out: it takes the plan to say what shorter calls get (for_longest()). UserError, with the names
+// of the machines that there are, when this one has none but others do.
 std::vector<NewRecord> certified_records(const Database& database, const std::string& target,
                                          const std::string& machine, const std::string& generator,
                                          const std::string& space);

@@ -188,10 +188,12 @@ std::string stage_html(const std::string& stage, const Trials& trials) {
   std::string html = "<h3>Stage " + code(stage) + "</h3>\n";
   Trials measured;
   std::vector<std::pair<double, double>> points;
-  for (const Trial* trial : trials) {
+  for (size_t i = 0; i < trials.size(); ++i) {
+    const Trial* trial = trials[i];
     if (trial->outcome != Outcome::kMeasured || !std::isfinite(trial->score)) continue;
     measured.push_back(trial);
-    points.emplace_back(static_cast<double>(trial->index), std::exp(trial->score));
+    // In the order of measuring: several searches may have begun at index 0.
+    points.emplace_back(static_cast<double>(i), std::exp(trial->score));
   }
   html += paragraph(fmt::format("{} trials, {} of them measured.", trials.size(), measured.size()));
   if (!measured.empty()) {

@@ -118,10 +118,14 @@ std::string roofline_svg(double flops_per_byte, double peak_flops, double read_b
                          const std::vector<RooflinePoint>& points) {
   const double ridge = peak_flops / read_bytes;
   const double first = std::min(flops_per_byte, ridge), last = std::max(flops_per_byte, ridge);
-  double least = read_bytes * first;
-  for (const RooflinePoint& point : points) least = std::min(least, point.flops_per_second);
+  // Operands that stay in the caches may lift a point above the slope.
+  double least = read_bytes * first, most = peak_flops;
+  for (const RooflinePoint& point : points) {
+    least = std::min(least, point.flops_per_second);
+    most = std::max(most, point.flops_per_second);
+  }
   const Axis x{std::log10(first) - 0.5, std::log10(last) + 0.5, kLeft, kWidth - kRight};
-  const Axis y{std::log10(least) - 0.3, std::log10(peak_flops) + 0.2, kHeight - kBottom, kTop};
+  const Axis y{std::log10(least) - 0.3, std::log10(most) + 0.2, kHeight - kBottom, kTop};
   const auto roof = [&](double log_intensity) {
     return std::min(std::log10(peak_flops), std::log10(read_bytes) + log_intensity);
   };

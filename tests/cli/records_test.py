@@ -1,13 +1,20 @@
 """Records that ship beside the programs: used without being told, shown with what was measured, and part of
 the key of mha-run's cache."""
 
+import html.parser
 import json
+import math
+import os
 import pathlib
 import re
 import shutil
+import sqlite3
+import struct
 import unittest
 
 from tool import GEN, RUN, ToolTest
+
+TUNE = os.environ["MHA_TUNE"]
 
 ATTENTION = """version: 1
 name: cli_records
@@ -44,7 +51,7 @@ class RecordsTest(ToolTest):
         self.records = self.dir / "prefix" / "share" / "mha" / "records"
         for folder in (self.bin, self.records):
             folder.mkdir(parents=True)
-        self.gen, self.run = (shutil.copy(tool, self.bin) for tool in (GEN, RUN))
+        self.gen, self.runner = (shutil.copy(tool, self.bin) for tool in (GEN, RUN))
 
     def ship(self, certificate=None):
         """Makes a record of what --explain shows of the default, and ships it; returns the target."""
@@ -110,13 +117,70 @@ class RecordsTest(ToolTest):
 
     def test_the_cache_of_mha_run_knows_them(self):
         def origin():
-            result = self.run_tool(self.run, "--config", self.config, "--bench", "--json", "--threads", "1")
+            result = self.run_tool(self.runner, "--config", self.config, "--bench", "--json", "--threads", "1")
             return json.loads(result.stdout)["schedule"]["origin"]
         self.assertEqual(origin(), "default")
         path = self.ship()
         self.assertEqual(origin(), "record")
         pathlib.Path(path).unlink()
         self.assertEqual(origin(), "default")
+
+    def store(self, database, machine):
+        """A certificate of the default's own parameters in the database, as this version would write it."""
+        path = self.ship(CERTIFICATE.replace("MACHINE", NOWHERE))
+        generator, space = re.search(r"than this one: (.*), schedule space (\w+)", self.explain()).groups()
+        report = json.loads(self.run_tool(self.gen, "--config", self.config, "--explain", "--json").stdout)
+        stages = report["libraries"][0]["manifest"]["schedule"]["parameters"]
+        key = re.search('key: "(.*)"', path.read_text())[1]
+        path.unlink()
+        self.run_tool(TUNE, "list", "--database", database)
+        text = "".join(f"{stage}: " + " ".join(f"{k}={v}" for k, v in parameters.items()) + "\n"
+                       for stage, parameters in stages.items())
+        samples = struct.pack("<2d", 0.1, 0.2)
+        connection = sqlite3.connect(database)
+        number = connection.execute("INSERT INTO subject VALUES (NULL, ?, ?, ?, ?, 1, ?, ?)", (
+            key, "B=1 Lq=24 Lk=24", path.stem, machine, generator, space)).lastrowid
+        connection.execute(
+            "INSERT INTO certificate VALUES (NULL, ?, ?, 'tuned', ?, 1, 0.005, 0.005, 0.1, 0.15, 0.2, ?, ?, ?, 0, ?, "
+            "?, ?, '2026-01-31T12:00:00Z')",
+            (machine, number, text, samples, samples, samples, machine, generator, space))
+        connection.commit()
+        connection.close()
+        return path
+
+    def test_export(self):
+        here = self.this_machine()
+        for record in self.records.iterdir():
+            record.unlink()
+        database = self.dir / "tuning.db"
+        words = [TUNE, "export", "--database", database, "--schedules", self.records]
+        self.run_tool(*words[:-2], code=2, says=["--schedules"])
+        path = self.store(database, NOWHERE)
+        self.run_tool(*words, code=2, says=["no certified schedule of this machine", NOWHERE])
+        self.assertFalse(path.exists())
+        self.store(database, here)
+        report = json.loads(self.run_tool(*words, "--json").stdout)
+        self.assertEqual((report["added"], report["replaced"], report["file"]), (1, 0, str(path)))
+        text = self.explain()
+        self.assertIn(f"certified on this machine: {here}", text)
+        self.assertIn(f"{math.exp(0.15):.3f} times as fast", text)
+        first = path.read_bytes()
+        self.run_tool(*words)
+        self.assertEqual(path.read_bytes(), first)
+        # Another machine's, when it is asked for by name, does not take the place of this one's.
+        self.run_tool(*words, "--machine", NOWHERE, says=["stays", here])
+        self.assertEqual(path.read_bytes(), first)
+        self.run_tool(TUNE, "export", "--database", database, "--schedules", self.dir / "none", code=2, says=["none"])
+
+    def test_report(self):
+        self.run_tool(TUNE, "--config", self.config, "--database", self.dir / "tuning.db", "--trials", 3, "--report",
+                      "page.html")
+        page = (self.dir / "page.html").read_text()
+        html.parser.HTMLParser().feed(page)
+        for part in ("cli_records", "Stage <code>attention</code>", "query_block="):
+            self.assertIn(part, page)
+        self.run_tool(TUNE, "--config", self.config, "--database", self.dir / "tuning.db", "--trials", 3, "--report",
+                      self.dir, code=2)
 
 
 if __name__ == "__main__":

@@ -58,17 +58,21 @@ int run(TuneOptions options, Console& console) {
   Database database(options.database);
   if (options.command == "list") return list_subjects(database, console);
   if (options.command == "merge") return merge_databases(options, database, console);
+  if (options.command == "export") return export_records(options, database, console);
   if (options.command == "replay") return replay_search(options, database, console);
 
   catch_signals();
   nlohmann::ordered_json kernels = nlohmann::ordered_json::array();
+  std::vector<ReportInput> searches;
   bool stopped = false;
   for (const TuneJob& job : jobs) {
     stopped = stopped || signalled();
     if (stopped) break;
-    kernels.push_back(tune_one(job, options, database, console));
+    kernels.push_back(tune_one(job, options, database, console,
+                               options.report.empty() ? nullptr : &searches.emplace_back()));
     stopped = kernels.back()["stopped"];
   }
+  if (!options.report.empty()) atomic_write_file(options.report, report_html(searches));
   if (console.json()) {
     console.print_json({{"database", options.database}, {"kernels", kernels}});
   }
@@ -117,6 +121,8 @@ int main(int argc, char** argv) {
         app.add_option("--remote", options.remote,
                        "A command that runs the program given to it elsewhere, such as qemu-x86_64")
             ->type_name("CMD");
+        app.add_option("--report", options.report, "Write what was found as an HTML page")
+            ->type_name("FILE.html");
         app.require_subcommand(0, 1);
         auto command = [&](const char* name, const char* what) {
           CLI::App* sub = app.add_subcommand(name, what)->fallthrough();
@@ -127,6 +133,10 @@ int main(int argc, char** argv) {
         command("merge", "Add the rows of other databases")
             ->add_option("FILE", options.others, "Databases to read")
             ->required();
+        command("export", "Write certified schedules into --schedules as records")
+            ->add_option("--machine", options.machine,
+                         "The machine that measured them, as `list` names it (default: this one)")
+            ->type_name("TEXT");
         command("replay", "Run a strategy on stored trials: no machine is needed");
       },
       [&](mha::Console& console) {

@@ -21,6 +21,7 @@ struct TuneOptions {
   uint64_t seed = 0;
   std::string report;
   std::string remote;
+  std::string machine;              // export: whose records; empty: this one's
   std::vector<std::string> others;  // merge: databases to read
 };
 

@@ -1,11 +1,11 @@
-// Files of records (schedules/record.h): one record put in, all others kept.
+// Files of records (schedules/record.h) that mha-tune writes into.
 #ifndef MHA_TOOLS_MHA_TUNE_RECORD_FILE_H_
 #define MHA_TOOLS_MHA_TUNE_RECORD_FILE_H_
 
 #include <string>
+#include <vector>
 
-#include "generator/ir/plan.h"
-#include "schedules/schedule.h"
+#include "schedules/tuner/export.h"
 
 namespace mha {
 
@@ -14,10 +14,10 @@ namespace mha {
 std::string record_path(const std::string& config, const std::string& schedules,
                         const std::string& target);
 
-// Puts the record in the place of the one with its key and thread count, or in the order of keys;
-// atomically.
-void write_record(const std::string& path, const Plan& plan, const Machine& machine,
-                  const Schedule& schedule, int threads);
+// Merges the records into the file (merge_records()), atomically; a file that already says all of
+// that is not touched.
+Exported write_records(const std::string& path, const std::vector<NewRecord>& records,
+                       const ExportOptions& options);
 
 }  // namespace mha
 

@@ -6,12 +6,16 @@
 #include <string>
 #include <vector>
 
+#include "generator/emit/version.h"
+#include "schedules/machine.h"
 #include "schedules/space.h"
+#include "schedules/tuner/export.h"
 #include "schedules/tuner/fingerprint.h"
 #include "schedules/tuner/search.h"
 #include "tools/common/cli.h"
 #include "tools/common/files.h"
 #include "tools/mha-tune/progress.h"
+#include "tools/mha-tune/record_file.h"
 #include "tools/mha-tune/tune.h"
 
 namespace mha {
@@ -56,6 +60,34 @@ int merge_databases(const TuneOptions& options, Database& database, Console& con
   } else if (!console.quiet()) {
     console.print(options.database + ": has all rows of " + std::to_string(options.others.size()) +
                   " other files\n");
+  }
+  return kExitDone;
+}
+
+int export_records(const TuneOptions& options, const Database& database, Console& console) {
+  if (options.schedules.empty()) throw UserError("--schedules: say which folder to export to");
+  const bool host = options.target.empty() || options.target == "host";
+  const std::string target = host ? host_machine().target : options.target;
+  if (!named_machine(target)) throw UserError("--target: unknown target '" + target + "'");
+  ExportOptions to{target, options.machine, false};
+  if (to.machine.empty()) to.machine = fingerprint().text();
+  const std::vector<NewRecord> records =
+      certified_records(database, target, to.machine, generator_version(), space_signature());
+  const std::string path = record_path("", options.schedules, target);
+  Exported exported;
+  if (!records.empty()) exported = write_records(path, records, to);
+  for (const std::string& kept : exported.kept) console.note(kept);
+  if (console.json()) {
+    console.print_json({{"file", path},
+                        {"target", target},
+                        {"machine", to.machine},
+                        {"records", records.size()},
+                        {"added", exported.added},
+                        {"replaced", exported.replaced},
+                        {"kept", exported.kept}});
+  } else if (!console.quiet()) {
+    console.print(path + ": " + std::to_string(exported.added) + " records added, " +
+                  std::to_string(exported.replaced) + " replaced\n");
   }
   return kExitDone;
 }

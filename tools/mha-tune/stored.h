@@ -12,6 +12,8 @@ namespace mha {
 int list_subjects(const Database& database, Console& console);
 // Adds the rows of other files.
 int merge_databases(const TuneOptions& options, Database& database, Console& console);
+// Writes the certified schedules of a target and machine into --schedules.
+int export_records(const TuneOptions& options, const Database& database, Console& console);
 // Runs the strategy of --config on its stored trials.
 int replay_search(const TuneOptions& options, const Database& database, Console& console);
 

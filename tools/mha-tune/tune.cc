@@ -7,13 +7,17 @@
 #include <sstream>
 #include <utility>
 
+#include "bench/peak.h"
+#include "generator/emit/cost.h"
 #include "generator/emit/version.h"
 #include "generator/spec/parse.h"
+#include "schedules/lengths.h"
 #include "schedules/record.h"
 #include "schedules/space.h"
 #include "schedules/tuner/fingerprint.h"
 #include "schedules/tuner/process_lab.h"
 #include "tools/common/cli.h"
+#include "tools/mha-run/bench.h"
 #include "tools/mha-tune/progress.h"
 #include "tools/mha-tune/record_file.h"
 #include "tools/mha-tune/workload.h"
@@ -54,6 +58,31 @@ nlohmann::ordered_json schedule_json(const Schedule& schedule) {
     stages[stage.stage] = params;
   }
   return {{"origin", schedule.origin}, {"stages", stages}};
+}
+
+ReportInput report_input(const TuneJob& job, const TuneOptions& options, const Subject& subject,
+                         const Database& database, const TunerResult& result) {
+  const Plan& plan = job.generation.plan;
+  ReportInput input;
+  input.name = job.spec.name;
+  input.subject = subject;
+  input.trials = database.trials(subject);
+  if (result.certified) {
+    input.certified = result.certified;
+  } else if (result.certificate) {
+    input.certified = CertifiedSchedule{result.best, *result.certificate};
+  }
+  input.flops = static_cast<double>(call_flops(plan, largest_lengths(plan)));
+  input.bytes = static_cast<double>(call_bytes(plan, largest_lengths(plan)));
+  if (!options.remote.empty()) return input;  // that machine's peaks are not known
+  PeakMeter meter(options.threads, isa_of_target(job.generation.machine.target));
+  for (int i = 0; i < 5; ++i) {
+    meter.sample_flops();
+    meter.sample_read();
+  }
+  input.peak_flops = meter.flops_per_second();
+  input.read_bytes = meter.read_bytes_per_second();
+  return input;
 }
 
 }  // namespace
@@ -122,7 +151,7 @@ std::vector<Schedule> seeds_of(const Subject& subject, const Database& database)
 }
 
 nlohmann::ordered_json tune_one(const TuneJob& job, const TuneOptions& options, Database& database,
-                                Console& console) {
+                                Console& console, ReportInput* report) {
   const TunerClock clock = system_clock();
   const double began = clock.now();
   const Plan& plan = job.generation.plan;
@@ -182,8 +211,16 @@ nlohmann::ordered_json tune_one(const TuneJob& job, const TuneOptions& options, 
                         duration_text(clock.now() - began) + "\n";
   if (result.certified) {
     const Certificate& certificate = result.certified->certificate;
-    write_record(job.record, plan, machine, result.schedule, options.threads);
-    json["record"] = job.record;
+    // This machine measured: its record takes the place of another's.
+    const std::vector<LengthVariant> variants =
+        for_longest(record_schedule(subject, *result.certified, subject.machine), plan, machine,
+                    options.threads);
+    const Exported exported = write_records(
+        job.record,
+        {{subject.spec, options.threads, record_text(subject.spec, variants, options.threads)}},
+        {machine.target, subject.machine, true});
+    for (const std::string& kept : exported.kept) console.note(kept);
+    if (exported.kept.empty()) json["record"] = job.record;
     summary += "  " + console.paint("32", gain_text(certificate.log_gain)) +
                " than the default (at least " + gain_text(certificate.low) + ", " +
                std::to_string(certificate.pair_log_gains.size()) +
@@ -197,6 +234,7 @@ nlohmann::ordered_json tune_one(const TuneJob& job, const TuneOptions& options, 
     summary += "  stopped early: the same command goes on from here, nothing is measured twice\n";
   }
   if (!console.json() && !console.quiet()) console.print(summary);
+  if (report != nullptr) *report = report_input(job, options, subject, database, result);
   return json;
 }
 

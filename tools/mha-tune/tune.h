@@ -9,6 +9,7 @@
 #include "generator/emit/generate.h"
 #include "generator/spec/spec.h"
 #include "schedules/tuner/database.h"
+#include "schedules/tuner/report.h"
 #include "schedules/tuner/tuner.h"
 #include "tools/common/console.h"
 #include "tools/mha-tune/options.h"
@@ -34,9 +35,9 @@ Subject subject_of(const TuneJob& job, const TuneOptions& options, const std::st
 // of this subject: a search that is taken up again has the same ones.
 std::vector<Schedule> seeds_of(const Subject& subject, const Database& database);
 
-// Measures and writes the record. Returns the entry for --json.
+// Measures and writes the record. Returns the entry for --json, and what --report says of it.
 nlohmann::ordered_json tune_one(const TuneJob& job, const TuneOptions& options, Database& database,
-                                Console& console);
+                                Console& console, ReportInput* report = nullptr);
 
 }  // namespace mha
 
