@@ -485,12 +485,16 @@ TEST(Explain, CountsTheMaskedEndOfTheKeys) {
 
 // --- records ---
 
-TEST(Records, LieBesideTheConfigAndNotInTheSourceTree) {
+TEST(Records, LieBesideTheConfigThenBesideTheProgram) {
   Folder folder;
   const std::string config = folder / "config.yaml";
-  EXPECT_THAT(record_directories(config, ""), testing::IsEmpty());
+  const std::string shipped =
+      (fs::read_symlink("/proc/self/exe").parent_path().parent_path() / "share/mha/records")
+          .string();
+  EXPECT_THAT(record_directories(config, ""), testing::ElementsAre(shipped));
   fs::create_directory(folder / "mha-records");
-  EXPECT_THAT(record_directories(config, ""), testing::ElementsAre(folder / "mha-records"));
+  EXPECT_THAT(record_directories(config, ""),
+              testing::ElementsAre(folder / "mha-records", shipped));
   EXPECT_THAT(record_directories(config, folder.path()), testing::ElementsAre(folder.path()));
   EXPECT_THROW(record_directories(config, folder / "none"), UserError);
 }
