@@ -10,6 +10,7 @@
 
 #include "generator/pipeline/pipeline.h"
 #include "generator/spec/error.h"
+#include "schedules/prefetch.h"
 #include "schedules/space.h"
 
 namespace mha {
@@ -113,6 +114,8 @@ void schedule_scores(Stage& stage, const LoopLevel& level, const StageSchedule& 
         .unroll(y_inner)
         .unroll(rs_inner);
     tile = queries_inside ? LoopLevel(scores, y_outer) : LoopLevel(scores, rs_outer);
+    prefetch(scores.update(), stage.streams.at("k"), rs_outer,
+             static_cast<int>(params.get("prefetch")));
   } else {
     scores.split(x, x_outer, x_inner, key_tile, kRoundUp)
         .split(y, y_outer, y_inner, lanes, kRoundUp)
@@ -198,6 +201,11 @@ void schedule_attention(Stage& stage, const Plan& plan, const StageSchedule& par
       .unroll(y_inner);
   register_tile(value_product, LoopLevel(partial, inner_loop), d, y, stage.domains.at("rv"), vector,
                 static_cast<int>(params.get("key_unroll")));
+  // As many keys ahead as in the product with K, in whole steps.
+  const int ahead = static_cast<int>(params.get("prefetch") * params.get("key_tile"));
+  const int step = static_cast<int>(params.get("key_unroll"));
+  prefetch(value_product.update(), stage.streams.at("v"), stage.domains.at("rv").x,
+           (ahead + step - 1) / step);
 
   LoopLevel block = LoopLevel::root();
   if (!single) {
@@ -369,6 +377,8 @@ void schedule_projection(Stage& stage, const StageSchedule& params, const Machin
   }
   register_tile(product, level, i, j, stage.domains.at("rk"), vector,
                 static_cast<int>(params.get("depth_unroll")));
+  prefetch(product.update(), stage.streams.at("weights"), stage.domains.at("rk").x,
+           static_cast<int>(params.get("prefetch")));
 }
 
 }  // namespace
@@ -380,6 +390,7 @@ void apply_schedule(Program& program, const Plan& plan, const Schedule& schedule
       continue;  // the textbook's, which is arranged elsewhere
     } else if (stage.name == "attention") {
       schedule_attention(stage, plan, schedule.stage("attention"), machine);
+      if (schedule.stage("attention").get("prefetch") > 0) unroll_prefetches(stage.pipeline);
     } else if (stage.name == "top_k") {
       schedule_top(stage, plan, schedule.stage("attention"), machine);
     } else if (stage.funcs.count("scores")) {
@@ -395,6 +406,7 @@ void apply_schedule(Program& program, const Plan& plan, const Schedule& schedule
           to_workspace || (!plan.packed && plan.query_length.fixed() && plan.d_model % panel == 0 &&
                            plan.query_length.max % params.get("row_tile") == 0);
       schedule_projection(stage, params, machine, exact);
+      if (params.get("prefetch") > 0) unroll_prefetches(stage.pipeline);
     }
   }
 }

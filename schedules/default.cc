@@ -134,7 +134,8 @@ StageSchedule attention_default(const Plan& plan, const Machine& machine) {
            {"pack_values", pack_values ? 1 : 0},
            {"task_order", 0},
            {"score_order", 0},
-           {"value_order", 0}}};
+           {"value_order", 0},
+           {"prefetch", 0}}};
 }
 
 StageSchedule projection_default(const std::string& stage, int64_t width, int64_t depth,
@@ -163,7 +164,8 @@ StageSchedule projection_default(const std::string& stage, int64_t width, int64_
            {"task_panels", task_panels},
            {"task_rows", task_rows},
            {"task_order", 0},
-           {"loop_order", 0}}};
+           {"loop_order", 0},
+           {"prefetch", 0}}};
 }
 
 // Rows of queries that a projection sees as one sequence.

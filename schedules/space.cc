@@ -35,6 +35,7 @@ const std::vector<ParamInfo>& stage_space(const std::string& stage) {
       {"task_order", {0, 1}, "0: query blocks of a head in turn, 1: heads of a query block"},
       {"score_order", {0, 1}, "scores of a block: 0 keys, 1 queries in the inner loop"},
       {"value_order", {0, 1}, "product with V: 0 queries, 1 V's width in the inner loop"},
+      {"prefetch", {0, 1, 2, 4, 8}, "rows of K and V are prefetched so many key tiles ahead"},
   };
   static const std::vector<ParamInfo> projection = {
       {"row_tile", {1, 2, 3, 4, 5, 6, 8, 10, 12, 14, 16}, "rows of a register tile"},
@@ -46,13 +47,14 @@ const std::vector<ParamInfo>& stage_space(const std::string& stage) {
        "rows of one task"},
       {"task_order", {0, 1}, "0: panels of some rows in turn, 1: rows of some panels"},
       {"loop_order", {0, 1}, "within a task: 0 panels, 1 rows in the inner loop"},
+      {"prefetch", {0, 1, 2, 4, 8}, "weights are prefetched so many unrolled steps ahead"},
   };
   return stage == "attention" ? attention : projection;
 }
 
 std::string space_signature() {
   // Raise it when a rule or the meaning of a parameter changes, which the table does not show.
-  std::string text = "rules 2";
+  std::string text = "rules 3";
   for (const char* stage : {"attention", "project"}) {
     text += std::string("\n") + stage;
     for (const ParamInfo& info : stage_space(stage)) {

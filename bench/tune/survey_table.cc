@@ -17,7 +17,8 @@ const std::vector<SurveyShape>& survey_shapes() {
              {"task_panels", {1}},
              {"task_rows", {32, 64, 120, 128, 240, 480, 512}},
              {"task_order", {0, 1}},
-             {"loop_order", {0}}}},
+             {"loop_order", {0}},
+             {"prefetch", {0}}}},
            // 318 candidates
            {"attention",
             {{"query_block", {16, 32, 48, 64, 96, 128}},
@@ -32,7 +33,8 @@ const std::vector<SurveyShape>& survey_shapes() {
              {"pack_values", {0}},
              {"task_order", {0}},
              {"score_order", {0}},
-             {"value_order", {0}}}},
+             {"value_order", {0}},
+             {"prefetch", {0}}}},
            // 336 candidates
            {"project_out",
             {{"row_tile", {1, 2, 4, 5, 6, 8, 10, 12}},
@@ -41,7 +43,8 @@ const std::vector<SurveyShape>& survey_shapes() {
              {"task_panels", {1}},
              {"task_rows", {32, 120, 128, 480, 512}},
              {"task_order", {0, 1}},
-             {"loop_order", {0, 1}}}},
+             {"loop_order", {0, 1}},
+             {"prefetch", {0}}}},
        }},
       {"version: 1\nname: survey_256\nop: block\nd_model: 256\nheads: 8\nquery_length: 384\nmask: "
        "{causal: true}\n",
@@ -54,7 +57,8 @@ const std::vector<SurveyShape>& survey_shapes() {
              {"task_panels", {1, 2, 4}},
              {"task_rows", {32, 64, 120, 128, 240, 480, 512}},
              {"task_order", {0}},
-             {"loop_order", {0, 1}}}},
+             {"loop_order", {0, 1}},
+             {"prefetch", {0}}}},
            // 312 candidates
            {"attention",
             {{"query_block", {32, 48}},
@@ -69,7 +73,8 @@ const std::vector<SurveyShape>& survey_shapes() {
              {"pack_values", {0}},
              {"task_order", {0}},
              {"score_order", {0}},
-             {"value_order", {0, 1}}}},
+             {"value_order", {0, 1}},
+             {"prefetch", {0}}}},
            // 336 candidates
            {"project_out",
             {{"row_tile", {1, 2, 4, 8}},
@@ -78,7 +83,8 @@ const std::vector<SurveyShape>& survey_shapes() {
              {"task_panels", {1, 2, 4}},
              {"task_rows", {32, 64, 120, 128, 240, 480, 512}},
              {"task_order", {0, 1}},
-             {"loop_order", {0}}}},
+             {"loop_order", {0}},
+             {"prefetch", {0}}}},
        }},
       {"version: 1\nname: survey_768\nop: block\nd_model: 768\nheads: 6\nquery_length: 256\nmask: "
        "{window: {left: 64, right: 64}}\n",
@@ -91,7 +97,8 @@ const std::vector<SurveyShape>& survey_shapes() {
              {"task_panels", {1, 2, 4}},
              {"task_rows", {64, 120, 128, 240, 480, 512}},
              {"task_order", {0}},
-             {"loop_order", {0, 1}}}},
+             {"loop_order", {0, 1}},
+             {"prefetch", {0}}}},
            // 306 candidates
            {"attention",
             {{"query_block", {32, 64, 128}},
@@ -106,7 +113,8 @@ const std::vector<SurveyShape>& survey_shapes() {
              {"pack_values", {0}},
              {"task_order", {0}},
              {"score_order", {0}},
-             {"value_order", {0}}}},
+             {"value_order", {0}},
+             {"prefetch", {0}}}},
            // 330 candidates
            {"project_out",
             {{"row_tile", {1, 2, 4, 5, 8, 12}},
@@ -115,7 +123,8 @@ const std::vector<SurveyShape>& survey_shapes() {
              {"task_panels", {1, 2, 4}},
              {"task_rows", {64, 128, 512}},
              {"task_order", {0, 1}},
-             {"loop_order", {0, 1}}}},
+             {"loop_order", {0, 1}},
+             {"prefetch", {0}}}},
        }},
       {"version: 1\nname: survey_full\nop: attention\nheads: 4\nd_head: 64\nquery_length: 512\n",
        {
@@ -133,7 +142,8 @@ const std::vector<SurveyShape>& survey_shapes() {
              {"pack_values", {0}},
              {"task_order", {0}},
              {"score_order", {0}},
-             {"value_order", {0}}}},
+             {"value_order", {0}},
+             {"prefetch", {0}}}},
        }},
       {"version: 1\nname: survey_causal\nop: attention\nheads: 2\nd_head: 128\nquery_length: "
        "2048\nmask: {causal: true}\n",
@@ -152,7 +162,8 @@ const std::vector<SurveyShape>& survey_shapes() {
              {"pack_values", {0}},
              {"task_order", {0}},
              {"score_order", {0}},
-             {"value_order", {0}}}},
+             {"value_order", {0}},
+             {"prefetch", {0}}}},
        }},
       {"version: 1\nname: survey_window\nop: attention\nheads: 4\nd_head: 32\nquery_length: "
        "1024\nmask: {window: {left: 128, right: 128}}\n",
@@ -171,7 +182,8 @@ const std::vector<SurveyShape>& survey_shapes() {
              {"pack_values", {0}},
              {"task_order", {0}},
              {"score_order", {0}},
-             {"value_order", {0, 1}}}},
+             {"value_order", {0, 1}},
+             {"prefetch", {0}}}},
        }},
   };
   return shapes;

@@ -143,6 +143,7 @@ Stage build_attention(const Plan& plan, const Blocking& blocking, const Attentio
                      partial,   statistics,   row_max, merge_weight,  row_sum,   row_scale,
                      merged,    result,       output});
   stage.domains = {{"rd", rd}, {"rx", rx}, {"rs", rs}, {"rp", rp}, {"rv", rv}, {"rc", rc}};
+  stage.streams = {{"k", in.k.input}, {"v", in.v.input}};
   return stage;
 }
 

@@ -101,6 +101,7 @@ struct Stage {
   int query_axis = -1;  // of blocks of a sequence's queries; those it does not have are left out
   std::map<std::string, Halide::Func> funcs;  // by the names that schedules use
   std::map<std::string, Halide::RDom> domains;
+  std::map<std::string, Halide::ImageParam> streams;  // what a task reads row by row: k, v, weights
   // Where there is a mask: whether its keys lie next to each other, which vector loads need.
   Halide::Expr dense_mask;
 };

@@ -84,6 +84,7 @@ Stage build_projection(const std::string& name, const Blocking& blocking,
   if (block.rows_first) std::swap(stage.grid[0], stage.grid[1]);
   stage.funcs = {{"product", product}, {"tile", tile}, {"output", output}};
   stage.domains = {{"rk", rk}};
+  stage.streams = {{"weights", weights}};
   // Panels are dense: their strides are constants.
   weights.dim(0).set_bounds(0, panel);
   weights.dim(1).set_bounds(0, static_cast<int>(in.columns)).set_stride(panel);

@@ -28,7 +28,8 @@ Schedule legal(const Plan& plan) {
                                   {"task_panels", 1},
                                   {"task_rows", 512},
                                   {"task_order", 0},
-                                  {"loop_order", 0}}});
+                                  {"loop_order", 0},
+                                  {"prefetch", 0}}});
       continue;
     }
     const bool odd = plan.attention.d_value % 16 != 0;
@@ -45,7 +46,8 @@ Schedule legal(const Plan& plan) {
                                 {"pack_values", odd ? 1 : 0},
                                 {"task_order", 0},
                                 {"score_order", 0},
-                                {"value_order", 0}}});
+                                {"value_order", 0},
+                                {"prefetch", 0}}});
   }
   return schedule;
 }

@@ -22,7 +22,8 @@ const std::vector<std::pair<std::string, std::vector<int64_t>>> kSmall = {
     {"width_unroll", {4}},
     {"key_unroll", {2}},
     {"pack_keys", {0}},
-    {"pack_values", {0}}};
+    {"pack_values", {0}},
+    {"prefetch", {0}}};
 
 TEST(Candidates, AreThoseThatTheRulesAllow) {
   const Problem problem(kAttention, "attention", kSmall);

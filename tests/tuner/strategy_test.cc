@@ -101,7 +101,8 @@ const Subspace kPair = {{"query_block", {32, 64, 96, 128}},
                         {"width_unroll", {4}},
                         {"key_unroll", {2}},
                         {"pack_keys", {0}},
-                        {"pack_values", {0, 1}}};
+                        {"pack_values", {0, 1}},
+                        {"prefetch", {0}}};
 
 TEST(Strategy, SameSeedSameSequenceAndNothingTwice) {
   for (const std::string& name : strategy_names()) {
@@ -123,11 +124,9 @@ TEST(Strategy, SameSeedSameSequenceAndNothingTwice) {
 }
 
 TEST(Strategy, ASpaceIsUsedUp) {
-  const Subspace subspace = {{"row_tile", {6, 8}},
-                             {"panel_vectors", {1, 2}},
-                             {"depth_unroll", {2, 4}},
-                             {"task_panels", {1}},
-                             {"task_rows", {480, 960}}};
+  const Subspace subspace = {{"row_tile", {6, 8}},      {"panel_vectors", {1, 2}},
+                             {"depth_unroll", {2, 4}},  {"task_panels", {1}},
+                             {"task_rows", {480, 960}}, {"prefetch", {0}}};
   const Problem problem(kBlock, "project_out", subspace);
   const auto listed = Candidates(problem.get()).all(1000).value();
   std::set<std::string> legal;
@@ -162,7 +161,8 @@ TEST(Strategy, EvolutionFindsTheBestWithin64Trials) {
                          {"panel_vectors", {1, 2, 4}},
                          {"task_panels", {1, 2, 4}},
                          {"depth_unroll", {2, 4}},
-                         {"task_rows", {240, 480, 960}}};
+                         {"task_rows", {240, 480, 960}},
+                         {"prefetch", {0}}};
   double worst = 0, sum = 0, random_sum = 0;
   int cases = 0, within = 0;
   for (const Place& place :
@@ -178,7 +178,8 @@ TEST(Strategy, EvolutionFindsTheBestWithin64Trials) {
                {"width_unroll", {4}},
                {"key_unroll", {2}},
                {"pack_keys", {0}},
-               {"pack_values", {0}}}},
+               {"pack_values", {0}},
+               {"prefetch", {0}}}},
         Place{kBlock, "project_out", rows}, Place{kBlock, "project_qkv", rows}}) {
     const Problem problem(place.config, place.stage, place.subspace);
     const auto listed = Candidates(problem.get()).all(100000).value();
