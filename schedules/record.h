@@ -11,7 +11,9 @@
 //         gain: 1.05
 //         ...
 //
-// For a range of lengths, in place of `stages`, a list of up to kMaxVariants (lengths.h):
+// For a range of lengths, in place of `stages`, a list of up to kMaxVariants (lengths.h); with
+// `stages` and a certificate for such a plan, shorter calls than were timed keep what for_longest()
+// leaves them:
 //
 //       variants:
 //         - {to: 64, stages: {attention: {query_block: 16, ...}}}
@@ -43,7 +45,8 @@ std::string records_head(const std::string& target);
 std::string record_text(const Plan& plan, const Schedule& schedule, int threads);
 // The same for the plans of this key.
 std::string record_text(const std::string& key, const Schedule& schedule, int threads);
-// The same with a schedule for each range of lengths; the certificate is that of the first.
+// The same with a schedule for each range of lengths; the certificate is that of the first. As
+// `variants`, also where there is only one.
 std::string record_text(const std::string& key, const std::vector<LengthVariant>& variants,
                         int threads);
 

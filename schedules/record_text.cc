@@ -43,6 +43,8 @@ std::string stages_text(const Schedule& schedule, const std::string& indent) {
   return text;
 }
 
+constexpr int64_t kAllLengths = 0;
+
 std::string certificate_text(const std::optional<RecordCertificate>& certificate) {
   if (!certificate) return "";
   std::string text;
@@ -125,13 +127,13 @@ std::string record_text(const Plan& plan, const Schedule& schedule, int threads)
 }
 
 std::string record_text(const std::string& key, const Schedule& schedule, int threads) {
-  return record_text(key, std::vector<LengthVariant>{{0, schedule}}, threads);
+  return record_text(key, std::vector<LengthVariant>{{kAllLengths, schedule}}, threads);
 }
 
 std::string record_text(const std::string& key, const std::vector<LengthVariant>& variants,
                         int threads) {
   std::string text = "  - key: \"" + key + "\"\n    threads: " + std::to_string(threads) + "\n";
-  if (variants.size() == 1) {
+  if (variants.size() == 1 && variants.front().max_query_length == kAllLengths) {
     text += stages_text(variants.front().schedule, "    ");
   } else {
     text += "    variants:\n";

@@ -66,10 +66,7 @@ std::vector<LengthVariant> choose_variants(const Spec& spec, const Plan& plan,
   const int threads = std::max(options.threads, 1);
   for (const std::string& directory : record_directories(spec.file, options.schedules_dir)) {
     auto record = find_variants(directory, plan, machine, threads);
-    if (!record) continue;
-    // A certificate speaks for the calls that were timed, which are the longest.
-    const bool measured = record->size() == 1 && record->front().schedule.certificate;
-    return measured ? for_longest(record->front().schedule, plan, machine, threads) : *record;
+    if (record) return *record;
   }
   return default_variants(plan, machine, threads);
 }
