@@ -1,10 +1,12 @@
 // Tuning for a range of lengths: a search at each of a few lengths, the table of what their winners
-// take at all the others, the variants chosen from it, and a certificate for what comes out.
+// take at all the others, the variants chosen from it, and a certificate for each length at which
+// they are not the default's.
 #ifndef MHA_SCHEDULES_TUNER_RANGES_H_
 #define MHA_SCHEDULES_TUNER_RANGES_H_
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -17,35 +19,45 @@ namespace mha {
 struct RangesProblem {
   const Plan& plan;
   const Machine& machine;
-  // Where calls of so many queries are timed, and what such trials are about.
+  // Where calls of so many queries are timed. The labs run the same programs: what one of them has
+  // built, all can start.
   std::function<std::unique_ptr<Lab>(int64_t query_length)> lab;
-  std::function<Subject(int64_t query_length)> subject;
+  std::function<Subject(int64_t query_length)> subject;  // what trials there are about
   std::vector<Schedule> seeds;
 };
 
 struct RangesOptions {
-  TunerOptions tuner;    // its budget and trials are those of all searches together
-  size_t samples = 5;    // lengths
-  int rounds = 15;       // of the table; in each every candidate has a slice at every length
-  double slack = 0.01;   // of RangeOptions: losses that are noise
-  double slower = 0.01;  // log loss against the default that a length must be shown not to have
-  double share = 0.7;    // of the budget that the searches get
+  TunerOptions tuner;          // its budget and trials are those of all lengths together
+  size_t samples = 5;          // lengths
+  size_t most = kMaxVariants;  // variants
+  int rounds = 15;             // of the table; in each every candidate has a slice
+  double slack = 0.01;         // of RangeOptions: losses that are noise
+  double share = 0.7;          // of the budget that the searches get at most
 };
 
 struct RangesResult {
   // Certified, or the analytic default.
   std::vector<LengthVariant> variants;
   bool certified = false;
+  std::map<int64_t, TunerResult> searches;  // by length
+  Progress progress;                        // of all of them
   LengthTable table;
   ChosenRanges chosen;
-  // One a length of the table at which the choice is not the default's own schedule.
-  std::vector<int64_t> certified_lengths;
-  std::vector<Certificate> certificates;
-  std::string note;  // why the default stays
+  // By length: all questions that were asked, and the answers that count, which are those of the
+  // lengths at which `variants` are not the default's.
+  std::map<int64_t, Certificate> asked, certificates;
+  bool stopped = false;
+  std::string note;  // why the default stays, or which lengths keep it
 };
 
-// The variants become the result only if no sampled length is slower than with the default and one
-// is faster by the margin; the error is shared among the lengths. Throws what tune() throws.
+// The lengths that are sampled: sample_lengths(), but that those at which the default changes take
+// the place of their neighbours, so that between two samples the default is one schedule.
+std::vector<int64_t> tuned_lengths(const Plan& plan, const Machine& machine, int threads,
+                                   size_t most);
+
+// Wherever the variants are not the default's, fresh samples say that they are faster by the
+// margin; the error is shared among the lengths. A length at which they do not keeps the default.
+// Throws what tune() throws.
 RangesResult tune_ranges(const RangesProblem& problem, Database& database,
                          const RangesOptions& options, TunerEvents& events,
                          const TunerClock& clock = system_clock());

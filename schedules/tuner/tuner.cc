@@ -41,7 +41,9 @@ class Tuner {
         events_(events),
         clock_(clock),
         began_(clock.now()),
-        default_(default_schedule(problem.plan, problem.machine, problem.subject.threads)) {
+        default_(problem.start
+                     ? *problem.start
+                     : default_schedule(problem.plan, problem.machine, problem.subject.threads)) {
     default_.origin = "default";
   }
 
@@ -442,6 +444,7 @@ class Tuner {
 
   // Seconds at the end of the budget that are for the certificate.
   double reserve() const {
+    if (!options_.certify) return 0;
     return certificate_options().max_pairs * pair_seconds() + 2 * build_seconds_;
   }
 
@@ -460,6 +463,8 @@ class Tuner {
     } else if (known) {
       result.certificate = known;
       if (!known->faster) result.note = kNotShown;
+    } else if (!options_.certify) {
+      result.note = "the best schedule is not certified by itself";
     } else if (options_.survey) {
       result.note = "nothing is certified in a survey";
     } else if (!stopped_) {

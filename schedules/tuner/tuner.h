@@ -26,6 +26,8 @@ struct TunerProblem {
   std::vector<Schedule> seeds;  // of records of neighbouring shapes, best first
   // By stage, as StageProblem has it. With any, stages that are not named are not searched.
   std::map<std::string, std::vector<std::pair<std::string, std::vector<int64_t>>>> subspaces = {};
+  // The default, where it is not default_schedule(): that of calls of some lengths.
+  std::optional<Schedule> start = std::nullopt;
 };
 
 struct TunerOptions {
@@ -38,13 +40,15 @@ struct TunerOptions {
   // A survey of the space rather than a search: nothing is left out by the model, all is raced
   // against the default, and nothing certified.
   bool survey = false;
+  bool certify = true;  // false: the best is left to the caller to certify
   RaceOptions race;
   CertificateOptions certificate;
 };
 
 struct Progress {
-  enum class Phase { kStarting, kBuilding, kRacing, kCertifying };
+  enum class Phase { kStarting, kBuilding, kRacing, kComparing, kCertifying };
   Phase phase = Phase::kStarting;
+  std::string part;        // of more than one search: "64 queries (3 of 5)"
   double log_gain = 0;     // of the best so far over the default, the whole call, roughly
   double seconds = 0;      // of a call of the default; 0: not known
   int64_t trials = 0;      // that have an answer, of all stages

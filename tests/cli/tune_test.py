@@ -89,6 +89,32 @@ class TuneTest(ToolTest):
             text = self.run_tool(TUNE, "list", "--database", other, "--json").stdout
             self.assertEqual(json.loads(text), listed)
 
+    def test_a_range_of_lengths(self):
+        self.config = self.write("range.yaml", TINY.replace("query_length: 33", "query_length: {min: 16, max: 17}"))
+        first = self.tuned("--trials", 6, "--max-variants", 2)
+        lengths = [entry["query_length"] for entry in first["sampled"]]
+        self.assertEqual(lengths, [16, 17])
+        self.assertEqual(first["trials"], sum(entry["trials"] for entry in first["sampled"]))
+        self.assertEqual(first["variants"][-1]["to"], 17)
+        explained = json.loads(self.run_tool(GEN, "--config", self.config, "--explain", "--json").stdout)
+        manifest = explained["libraries"][0]["manifest"]
+        if first["record"]:
+            self.assertLessEqual(len(first["variants"]), 2)
+            self.assertEqual(manifest["schedule"]["origin"], "record")
+            for entry in first["sampled"]:
+                self.assertTrue(entry["default"] or entry["certificate"]["low"] > 1)
+        else:
+            self.assertTrue(first["note"])
+            self.assertEqual(manifest["schedule"]["origin"], "default")
+        # Each length is a subject; none of them is measured twice.
+        rows = self.rows()
+        listed = json.loads(self.run_tool(TUNE, "list", "--database", self.database, "--json").stdout)
+        self.assertEqual(len(listed["subjects"]), len(lengths))
+        again = self.tuned("--trials", 6, "--max-variants", 2)
+        self.assertEqual(again["remembered"], again["trials"])
+        self.assertEqual((again["variants"], again["sampled"]), (first["variants"], first["sampled"]))
+        self.assertEqual(self.rows(), rows)
+
     def start(self, *words):
         return subprocess.Popen([TUNE, "--config", self.config, "--database", self.database, *words], cwd=self.dir,
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -132,7 +158,7 @@ class TuneTest(ToolTest):
                             (["--budget", "soon"], ["--budget", "10m"]), (["--budget", "10"], ["--budget"]),
                             (["--budget", "-1s"], ["--budget"]), (["--trials", "0"], ["--trials"]),
                             (["--budget", "1s", "--trials", "3"], ["--trials"]),
-                            (["--threads", "0"], ["--threads"]), (["--target", "pdp11"], ["pdp11", "zen5"]),
+                            (["--threads", "0"], ["--threads"]), (["--max-variants", "5"], ["--max-variants"]), (["--target", "pdp11"], ["pdp11", "zen5"]),
                             (["--schedules", "nowhere"], ["nowhere"]), (["guess"], ["guess"])]:
             self.tune(*words, code=2, says=says)
         self.run_tool(TUNE, "--trials", 3, code=2, says=["--config"])

@@ -68,8 +68,8 @@ int run(TuneOptions options, Console& console) {
   for (const TuneJob& job : jobs) {
     stopped = stopped || signalled();
     if (stopped) break;
-    kernels.push_back(tune_one(job, options, database, console,
-                               options.report.empty() ? nullptr : &searches.emplace_back()));
+    kernels.push_back(
+        tune_one(job, options, database, console, options.report.empty() ? nullptr : &searches));
     stopped = kernels.back()["stopped"];
   }
   if (!options.report.empty()) atomic_write_file(options.report, report_html(searches));
@@ -105,6 +105,10 @@ int main(int argc, char** argv) {
         app.add_option("--trials", options.trials, "Candidates of each stage, instead of a time")
             ->check(CLI::Range(int64_t{1}, int64_t{1} << 40))
             ->type_name("N");
+        app.add_option("--max-variants", options.max_variants,
+                       "Schedules of a kernel for a range of query lengths")
+            ->check(CLI::Range(1, static_cast<int>(mha::kMaxVariants)))
+            ->capture_default_str();
         app.add_option("--database", options.database,
                        "What was measured is kept here (default: ~/.local/share/mha/tuning.db)")
             ->type_name("FILE");

@@ -39,6 +39,8 @@ const char* phase_text(Progress::Phase phase) {
       return "building";
     case Progress::Phase::kRacing:
       return "measuring";
+    case Progress::Phase::kComparing:
+      return "comparing what was found at all lengths";
     case Progress::Phase::kCertifying:
       return "certifying the best against the default";
   }
@@ -118,18 +120,22 @@ void ProgressLine::draw(const std::string& text) {
 
 void ProgressLine::progress(const Progress& progress) {
   const double now = progress.elapsed_seconds;
+  const std::string what = what_ + (progress.part.empty() ? "" : ", " + progress.part);
+  const bool new_part = progress.part != part_;
+  if (new_part) shown_gain_ = 0;
+  part_ = progress.part;
   if (live_) {
     const bool long_phase = progress.phase != Progress::Phase::kRacing;
     if (!long_phase && now < shown_at_ + kLiveSeconds) return;
-    draw(what_ + ": " + progress_text(progress) + "; " + phase_text(progress.phase));
+    draw(what + ": " + progress_text(progress) + "; " + phase_text(progress.phase));
     shown_at_ = now;
     return;
   }
   const bool news = progress.log_gain > shown_gain_ + kNews;
-  if (!news && now < shown_at_ + kPlainSeconds && progress.phase != Progress::Phase::kCertifying) {
-    return;
-  }
-  console_.note(what_ + ": " + progress_text(progress) + "; " + phase_text(progress.phase));
+  const bool due = now >= shown_at_ + kPlainSeconds || new_part ||
+                   progress.phase == Progress::Phase::kCertifying;
+  if (!news && !due) return;
+  console_.note(what + ": " + progress_text(progress) + "; " + phase_text(progress.phase));
   shown_at_ = now;
   shown_gain_ = progress.log_gain;
 }

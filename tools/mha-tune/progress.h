@@ -36,6 +36,7 @@ class ProgressLine : public TunerEvents {
 
   Console& console_;
   std::string what_;
+  std::string part_;
   bool live_ = false;
   bool drawn_ = false;
   double shown_at_ = -1e9;  // seconds since the start

@@ -7,8 +7,6 @@
 #include <sstream>
 #include <utility>
 
-#include "bench/peak.h"
-#include "generator/emit/cost.h"
 #include "generator/emit/version.h"
 #include "generator/spec/parse.h"
 #include "schedules/lengths.h"
@@ -17,8 +15,9 @@
 #include "schedules/tuner/fingerprint.h"
 #include "schedules/tuner/process_lab.h"
 #include "tools/common/cli.h"
-#include "tools/mha-run/bench.h"
+#include "tools/mha-tune/entry.h"
 #include "tools/mha-tune/progress.h"
+#include "tools/mha-tune/range.h"
 #include "tools/mha-tune/record_file.h"
 #include "tools/mha-tune/workload.h"
 #include "tools/reference/tensors.h"
@@ -27,62 +26,17 @@ namespace mha {
 namespace {
 
 constexpr size_t kSeeds = 3;
-constexpr double kDefaultBudget = 300;
+
+bool automatic(const TuneOptions& options) {
+  const auto& names = autoscheduler_names();
+  return std::find(names.begin(), names.end(), options.strategy) != names.end();
+}
 
 std::set<std::string> words_of(const std::string& text) {
   std::istringstream stream(text);
   std::set<std::string> words;
   for (std::string word; stream >> word;) words.insert(word);
   return words;
-}
-
-std::string threads_text(int threads) {
-  return std::to_string(threads) + (threads == 1 ? " thread" : " threads");
-}
-
-nlohmann::ordered_json certificate_json(const Certificate& certificate) {
-  return {{"faster", certificate.faster},
-          {"gain", std::exp(certificate.log_gain)},
-          {"low", std::exp(certificate.low)},
-          {"high", std::exp(certificate.high)},
-          {"pairs", certificate.pair_log_gains.size()},
-          {"margin", certificate.margin},
-          {"error", certificate.error}};
-}
-
-nlohmann::ordered_json schedule_json(const Schedule& schedule) {
-  nlohmann::ordered_json stages;
-  for (const StageSchedule& stage : schedule.stages) {
-    nlohmann::ordered_json params;
-    for (const auto& [name, value] : stage.params) params[name] = value;
-    stages[stage.stage] = params;
-  }
-  return {{"origin", schedule.origin}, {"stages", stages}};
-}
-
-ReportInput report_input(const TuneJob& job, const TuneOptions& options, const Subject& subject,
-                         const Database& database, const TunerResult& result) {
-  const Plan& plan = job.generation.plan;
-  ReportInput input;
-  input.name = job.spec.name;
-  input.subject = subject;
-  input.trials = database.trials(subject);
-  if (result.certified) {
-    input.certified = result.certified;
-  } else if (result.certificate) {
-    input.certified = CertifiedSchedule{result.best, *result.certificate};
-  }
-  input.flops = static_cast<double>(call_flops(plan, largest_lengths(plan)));
-  input.bytes = static_cast<double>(call_bytes(plan, largest_lengths(plan)));
-  if (!options.remote.empty()) return input;  // that machine's peaks are not known
-  PeakMeter meter(options.threads, isa_of_target(job.generation.machine.target));
-  for (int i = 0; i < 5; ++i) {
-    meter.sample_flops();
-    meter.sample_read();
-  }
-  input.peak_flops = meter.flops_per_second();
-  input.read_bytes = meter.read_bytes_per_second();
-  return input;
 }
 
 }  // namespace
@@ -151,7 +105,11 @@ std::vector<Schedule> seeds_of(const Subject& subject, const Database& database)
 }
 
 nlohmann::ordered_json tune_one(const TuneJob& job, const TuneOptions& options, Database& database,
-                                Console& console, ReportInput* report) {
+                                Console& console, std::vector<ReportInput>* reports) {
+  const Range& range = job.spec.query_length;
+  if (range.min < range.max && !automatic(options)) {
+    return tune_range(job, options, database, console, reports);
+  }
   const TunerClock clock = system_clock();
   const double began = clock.now();
   const Plan& plan = job.generation.plan;
@@ -167,16 +125,7 @@ nlohmann::ordered_json tune_one(const TuneJob& job, const TuneOptions& options, 
   const Subject subject = subject_of(job, options, lab.machine());
   const TunerProblem problem{plan, machine, subject, seeds_of(subject, database)};
 
-  TunerOptions tuner;
-  tuner.strategy = options.strategy;
-  tuner.seed = options.seed;
-  tuner.trials = options.trials;
-  if (!options.budget.empty()) tuner.budget_seconds = parse_budget(options.budget);
-  if (options.budget.empty() && options.trials == 0) tuner.budget_seconds = kDefaultBudget;
-  // The reference and the first program count.
-  if (tuner.budget_seconds > 0) {
-    tuner.budget_seconds = std::max(tuner.budget_seconds - (clock.now() - began), 0.1);
-  }
+  const TunerOptions tuner = tuner_options(options, clock.now() - began);
   TunerResult result;
   {
     ProgressLine line(console, what);
@@ -215,10 +164,13 @@ nlohmann::ordered_json tune_one(const TuneJob& job, const TuneOptions& options, 
     const std::vector<LengthVariant> variants =
         for_longest(record_schedule(subject, *result.certified, subject.machine), plan, machine,
                     options.threads);
-    const Exported exported = write_records(
-        job.record,
-        {{subject.spec, options.threads, record_text(subject.spec, variants, options.threads)}},
-        {machine.target, subject.machine, true});
+    const Exported exported =
+        write_records(job.record,
+                      {{subject.spec, options.threads,
+                        variants.size() == 1
+                            ? record_text(subject.spec, variants.front().schedule, options.threads)
+                            : record_text(subject.spec, variants, options.threads)}},
+                      {machine.target, subject.machine, true});
     for (const std::string& kept : exported.kept) console.note(kept);
     if (exported.kept.empty()) json["record"] = job.record;
     summary += "  " + console.paint("32", gain_text(certificate.log_gain)) +
@@ -234,7 +186,9 @@ nlohmann::ordered_json tune_one(const TuneJob& job, const TuneOptions& options, 
     summary += "  stopped early: the same command goes on from here, nothing is measured twice\n";
   }
   if (!console.json() && !console.quiet()) console.print(summary);
-  if (report != nullptr) *report = report_input(job, options, subject, database, result);
+  if (reports != nullptr) {
+    reports->push_back(report_input(job, options, subject, database, result));
+  }
   return json;
 }
 

@@ -35,9 +35,9 @@ Subject subject_of(const TuneJob& job, const TuneOptions& options, const std::st
 // of this subject: a search that is taken up again has the same ones.
 std::vector<Schedule> seeds_of(const Subject& subject, const Database& database);
 
-// Measures and writes the record. Returns the entry for --json, and what --report says of it.
+// Measures and writes the record. Returns the entry for --json, and adds what --report says of it.
 nlohmann::ordered_json tune_one(const TuneJob& job, const TuneOptions& options, Database& database,
-                                Console& console, ReportInput* report = nullptr);
+                                Console& console, std::vector<ReportInput>* reports = nullptr);
 
 }  // namespace mha
 
