@@ -1,5 +1,6 @@
 // What makes a schedule legal: every rule that apply.cc and the pipelines rely on, as text.
 #include <algorithm>
+#include <numeric>
 #include <optional>
 #include <string>
 
@@ -24,6 +25,9 @@ class Value {
   friend Value operator*(Value a, Value b) { return {a.number_ * b.number_, a.known_ && b.known_}; }
   friend Value operator+(Value a, Value b) { return {a.number_ + b.number_, a.known_ && b.known_}; }
   friend Value operator%(Value a, Value b) { return {a.number_ % b.number_, a.known_ && b.known_}; }
+  friend Value lcm(Value a, Value b) {
+    return {std::lcm(a.number_, b.number_), a.known_ && b.known_};
+  }
   friend bool operator==(Value a, Value b) { return !both(a, b) || a.number_ == b.number_; }
   friend bool operator!=(Value a, Value b) { return !both(a, b) || a.number_ != b.number_; }
   friend bool operator<=(Value a, Value b) { return !both(a, b) || a.number_ <= b.number_; }
@@ -133,6 +137,15 @@ void check_attention(const StageSchedule& stage, const Plan& plan, const Machine
   check.rule("value_order",
              s.get("value_order") == 0 || s.get("value_vectors") * lanes < wide_value,
              "a tile that holds the whole width has no other order");
+  const Value group = lcm(s.get("query_vectors") * lanes, s.get("value_rows"));
+  check.rule("softmax_level", s.get("softmax_level") == 0 || s.get("query_block") > group,
+             "the queries of the task are a single group");
+  check.rule("softmax_level", s.get("softmax_level") == 0 || s.get("key_block") < plan.keys().max,
+             "one block of keys holds all of them, and nothing is left to arrange otherwise");
+  check.rule("score_order",
+             s.get("score_order") == 0 || s.get("softmax_level") == 0 ||
+                 group > s.get("query_vectors") * lanes,
+             "a tile that holds all queries of a group has no other order");
   check.rule("value_vectors", wide_value % (s.get("value_vectors") * lanes) == 0,
              "x " + std::to_string(lanes) + " lanes must divide the padded value width " +
                  std::to_string(wide_value));

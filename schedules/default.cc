@@ -135,7 +135,8 @@ StageSchedule attention_default(const Plan& plan, const Machine& machine) {
            {"task_order", 0},
            {"score_order", 0},
            {"value_order", 0},
-           {"prefetch", 0}}};
+           {"prefetch", 0},
+           {"softmax_level", 0}}};
 }
 
 StageSchedule projection_default(const std::string& stage, int64_t width, int64_t depth,

@@ -34,7 +34,8 @@ const std::vector<SurveyShape>& survey_shapes() {
              {"task_order", {0}},
              {"score_order", {0}},
              {"value_order", {0}},
-             {"prefetch", {0}}}},
+             {"prefetch", {0}},
+             {"softmax_level", {0}}}},
            // 336 candidates
            {"project_out",
             {{"row_tile", {1, 2, 4, 5, 6, 8, 10, 12}},
@@ -74,7 +75,8 @@ const std::vector<SurveyShape>& survey_shapes() {
              {"task_order", {0}},
              {"score_order", {0}},
              {"value_order", {0, 1}},
-             {"prefetch", {0}}}},
+             {"prefetch", {0}},
+             {"softmax_level", {0}}}},
            // 336 candidates
            {"project_out",
             {{"row_tile", {1, 2, 4, 8}},
@@ -114,7 +116,8 @@ const std::vector<SurveyShape>& survey_shapes() {
              {"task_order", {0}},
              {"score_order", {0}},
              {"value_order", {0}},
-             {"prefetch", {0}}}},
+             {"prefetch", {0}},
+             {"softmax_level", {0}}}},
            // 330 candidates
            {"project_out",
             {{"row_tile", {1, 2, 4, 5, 8, 12}},
@@ -143,7 +146,8 @@ const std::vector<SurveyShape>& survey_shapes() {
              {"task_order", {0}},
              {"score_order", {0}},
              {"value_order", {0}},
-             {"prefetch", {0}}}},
+             {"prefetch", {0}},
+             {"softmax_level", {0}}}},
        }},
       {"version: 1\nname: survey_causal\nop: attention\nheads: 2\nd_head: 128\nquery_length: "
        "2048\nmask: {causal: true}\n",
@@ -163,7 +167,8 @@ const std::vector<SurveyShape>& survey_shapes() {
              {"task_order", {0}},
              {"score_order", {0}},
              {"value_order", {0}},
-             {"prefetch", {0}}}},
+             {"prefetch", {0}},
+             {"softmax_level", {0}}}},
        }},
       {"version: 1\nname: survey_window\nop: attention\nheads: 4\nd_head: 32\nquery_length: "
        "1024\nmask: {window: {left: 128, right: 128}}\n",
@@ -183,7 +188,8 @@ const std::vector<SurveyShape>& survey_shapes() {
              {"task_order", {0}},
              {"score_order", {0}},
              {"value_order", {0, 1}},
-             {"prefetch", {0}}}},
+             {"prefetch", {0}},
+             {"softmax_level", {0}}}},
        }},
   };
   return shapes;

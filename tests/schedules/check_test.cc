@@ -47,7 +47,8 @@ Schedule legal(const Plan& plan) {
                                 {"task_order", 0},
                                 {"score_order", 0},
                                 {"value_order", 0},
-                                {"prefetch", 0}}});
+                                {"prefetch", 0},
+                                {"softmax_level", 0}}});
   }
   return schedule;
 }
@@ -200,6 +201,22 @@ TEST(Check, OrdersOfOneAreRefused) {
   EXPECT_EQ(check_schedule(schedule, plan, zen5),
             Lines{"attention.value_order = 1: a tile that holds the whole width has no other "
                   "order"});
+}
+
+TEST(Check, GroupsOfQueriesAreSeveral) {
+  EXPECT_EQ(after(kBlock, "attention", "softmax_level", 1), Lines{});
+  const Plan plan = plan_of(kBlock);
+  const Machine zen5 = machine_named("zen5");
+  const Schedule grouped = with(legal(plan), "attention", "softmax_level", 1);
+  EXPECT_EQ(check_schedule(with(grouped, "attention", "query_block", 32), plan, zen5),
+            Lines{"attention.softmax_level = 1: the queries of the task are a single group"});
+  EXPECT_EQ(
+      check_schedule(with(grouped, "attention", "key_block", 512), plan, zen5),
+      Lines{"attention.softmax_level = 1: one block of keys holds all of them, and nothing is "
+            "left to arrange otherwise"});
+  EXPECT_EQ(check_schedule(with(grouped, "attention", "score_order", 1), plan, zen5),
+            Lines{"attention.score_order = 1: a tile that holds all queries of a group has no "
+                  "other order"});
 }
 
 TEST(Check, TasksHoldWholeRowTiles) {

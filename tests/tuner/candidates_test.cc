@@ -23,7 +23,8 @@ const std::vector<std::pair<std::string, std::vector<int64_t>>> kSmall = {
     {"key_unroll", {2}},
     {"pack_keys", {0}},
     {"pack_values", {0}},
-    {"prefetch", {0}}};
+    {"prefetch", {0}},
+    {"softmax_level", {0}}};
 
 TEST(Candidates, AreThoseThatTheRulesAllow) {
   const Problem problem(kAttention, "attention", kSmall);
