@@ -188,7 +188,7 @@ class RangeTuner {
   double later_seconds() const {
     const CertificateOptions& certificate = options_.tuner.certificate;
     const double whole = options_.tuner.budget_seconds;
-    const double rows = static_cast<double>(usual_.size() + lengths_.size());
+    const double rows = static_cast<double>(result_.table.candidates.size() + lengths_.size());
     const int pairs = (certificate.min_pairs + certificate.max_pairs) / 2;
     return std::clamp(rows * row_seconds() + certificates_seconds(pairs),
                       std::max(kLater, 1 - options_.share) * whole, 0.7 * whole);
