@@ -70,7 +70,7 @@ Certificate certify(const Start& start_candidate, const Start& start_default,
       }
       add_pair(*candidate, *incumbent, options, certificate);
     }
-    const Interval interval = mean_interval(certificate.pair_log_gains, tail);
+    const Interval interval = trimmed_interval(certificate.pair_log_gains, tail);
     certificate.low = interval.low();
     certificate.log_gain = interval.middle;
     certificate.high = interval.high();

@@ -59,7 +59,8 @@ class StageRace {
     for (const int round : counted) {
       gains.push_back(rounds.log_gain(round, stage_));
     }
-    return mean_interval(gains, (1 - options_.confidence) / 2 / static_cast<double>(looks_.size()));
+    return trimmed_interval(gains,
+                            (1 - options_.confidence) / 2 / static_cast<double>(looks_.size()));
   }
 
   void end(const Rounds& rounds, const std::vector<int>& counted) {

@@ -44,7 +44,7 @@ std::vector<RaceResult> race(Runner& candidate, Runner& incumbent, const std::ve
 struct CertificateOptions {
   double margin = 0.005;  // log gain that must be exceeded
   double error = 0.005;   // one-sided: how often "faster" may be said of what is not
-  int min_pairs = 5, max_pairs = 12;
+  int min_pairs = 5, max_pairs = 24;
   int rounds = 12;  // of one pair of processes
   double slice_seconds = 0.002;
 };

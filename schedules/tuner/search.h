@@ -33,8 +33,8 @@ class StageSearch {
   // The next ones to be measured; fewer when the space is used up. Those that the model rules out
   // are answered here (kPruned) and not among them, unless `prune` is false.
   std::vector<Proposal> next(int count);
-  // Takes the answers of all that have one, in order. Then the best of those that are surely faster
-  // than the incumbent takes its place.
+  // Takes the answers of all that have one, in order. Then the best of those that are in all
+  // likelihood faster than the incumbent takes its place.
   void settle(const std::vector<Proposal>& proposals);
 
   const StageSchedule& incumbent() const { return incumbent_; }

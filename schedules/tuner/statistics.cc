@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <numbers>
+#include <numeric>
 
 #include "generator/spec/error.h"
 
@@ -96,6 +97,34 @@ Interval mean_interval(const std::vector<double>& values, double tail) {
   }
   const double error = std::sqrt(squares / (count - 1) / count);
   return {mean, error * t_quantile(static_cast<int>(values.size()) - 1, tail)};
+}
+
+Interval trimmed_interval(std::vector<double> values, double tail) {
+  // Of few values the ends are too many to lose.
+  const size_t cut = values.size() < 10 ? 0 : values.size() / 5;
+  if (cut == 0) {
+    return mean_interval(values, tail);
+  }
+  std::sort(values.begin(), values.end());
+  const size_t kept = values.size() - 2 * cut;
+  double sum = 0;
+  for (size_t i = cut; i < cut + kept; ++i) {
+    sum += values[i];
+  }
+  const double middle = sum / static_cast<double>(kept);
+  for (size_t i = 0; i < cut; ++i) {  // winsorized
+    values[i] = values[cut];
+    values[values.size() - 1 - i] = values[cut + kept - 1];
+  }
+  const double count = static_cast<double>(values.size());
+  const double center = std::accumulate(values.begin(), values.end(), 0.0) / count;
+  double squares = 0;
+  for (const double value : values) {
+    squares += (value - center) * (value - center);
+  }
+  const double error =
+      std::sqrt(squares / (count - 1)) / (static_cast<double>(kept) / count * std::sqrt(count));
+  return {middle, error * t_quantile(static_cast<int>(kept) - 1, tail)};
 }
 
 std::vector<int> look_schedule(int first, int last) {

@@ -24,6 +24,12 @@ struct Interval {
 // For the mean of what the values are drawn from; either end is wrong with the probability `tail`.
 Interval mean_interval(const std::vector<double>& values, double tail);
 
+// The same for the mean of the middle, from ten values on: of a fifth of them at either end,
+// rounded down, only that they are there counts, so that the bursts of another program do not
+// decide. (Tukey and McLaughlin 1963: the trimmed mean, its error from the winsorized variance.) Of
+// symmetrically drawn values it is the same mean.
+Interval trimmed_interval(std::vector<double> values, double tail);
+
 // The numbers of values after which a sequential test looks at its interval: `first`, then half as
 // many again each time, and `last`. Few looks, because the permitted error is shared out among
 // them.

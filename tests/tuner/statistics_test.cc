@@ -61,6 +61,37 @@ TEST(Statistics, AnIntervalCoversAsOftenAsItSays) {
   EXPECT_NEAR(below, 1000, 130);
 }
 
+TEST(Statistics, TheMiddleDoesNotMindTheEnds) {
+  // By hand: the middle six of ten; winsorized 3 3 3 4 5 6 7 8 8 8, of variance 42.5 / 9.
+  const double error = std::sqrt(42.5 / 9) / (0.6 * std::sqrt(10));
+  for (const double wild : {10.0, 1e6}) {
+    const Interval interval = trimmed_interval({wild, 9, 8, 7, 6, 5, 4, 3, 2, 1}, 0.025);
+    EXPECT_DOUBLE_EQ(interval.middle, 5.5);
+    EXPECT_NEAR(interval.half_width, 2.5706 * error, 1e-3);
+  }
+  const Interval few = trimmed_interval({1, 2, 9, 4}, 0.025),
+                 all = mean_interval({1, 2, 9, 4}, 0.025);
+  EXPECT_EQ(few.middle, all.middle);
+  EXPECT_EQ(few.half_width, all.half_width);
+}
+
+TEST(Statistics, AnIntervalOfTheMiddleCoversHeavyTailsToo) {
+  std::mt19937_64 random(8);
+  std::student_t_distribution<double> heavy(2);
+  int above = 0, below = 0;
+  for (int i = 0; i < 20000; ++i) {
+    std::vector<double> values;
+    for (int n = 0; n < 10; ++n) values.push_back(heavy(random));
+    const Interval interval = trimmed_interval(values, 0.05);
+    above += interval.low() > 0;
+    below += interval.high() < 0;
+  }
+  EXPECT_GT(above, 500);
+  EXPECT_LT(above, 1100);
+  EXPECT_GT(below, 500);
+  EXPECT_LT(below, 1100);
+}
+
 TEST(Statistics, LooksGrowByHalf) {
   EXPECT_EQ(look_schedule(4, 20), (std::vector<int>{4, 6, 9, 14, 20}));
   EXPECT_EQ(look_schedule(5, 12), (std::vector<int>{5, 8, 12}));
