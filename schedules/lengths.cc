@@ -106,4 +106,20 @@ std::vector<std::string> check_variants(const std::vector<LengthVariant>& varian
   return problems;
 }
 
+void settle_variants(std::vector<LengthVariant>& variants, const Plan& plan,
+                     const Machine& machine) {
+  int64_t before = plan.query_length.min - 1;
+  for (LengthVariant& variant : variants) {
+    const Plan own = narrowed(plan, {before + 1, variant.max_query_length});
+    for (StageSchedule& stage : variant.schedule.stages) {
+      if (stage.stage != "attention") continue;
+      for (auto& [name, value] : stage.params) {
+        if (name != "softmax_level" || value == 0) continue;
+        if (!check_schedule(variant.schedule, own, machine).empty()) value = 0;
+      }
+    }
+    before = variant.max_query_length;
+  }
+}
+
 }  // namespace mha

@@ -38,6 +38,12 @@ std::vector<LengthVariant> default_variants(const Plan& plan, const Machine& mac
 std::vector<LengthVariant> for_longest(const Schedule& schedule, const Plan& plan,
                                        const Machine& machine, int threads);
 
+// The same schedules, each legal for its own lengths where it was for longer calls: a parameter
+// that arranges what shorter calls have only one of (softmax_level of a single block of keys) is 0,
+// which leaves their code as it was.
+void settle_variants(std::vector<LengthVariant>& variants, const Plan& plan,
+                     const Machine& machine);
+
 // Every rule that they break, as "variant to N: text" or, of one variant for all lengths, as
 // check_schedule() says it: lengths ascend to the largest of the plan, there are at most
 // kMaxVariants, every schedule is legal for its lengths, and all want weights packed alike.

@@ -250,12 +250,14 @@ std::string placeholders(size_t count) {
 struct Database::State {
   State(const std::string& path, bool read_only, const char* vfs)
       : connection(path, read_only, vfs) {
+    // One look: another process may be making the file.
+    connection.execute("BEGIN");
     const int64_t application = pragma("application_id");
     const int64_t version = pragma("user_version");
-    SqlStatement count(connection, "SELECT count(*) FROM sqlite_schema");
-    count.step();
+    const int64_t tables = number("SELECT count(*) FROM sqlite_schema");
+    connection.execute("COMMIT");
     // A file that was being made when its maker was killed has no tables.
-    fresh = application == 0 && version == 0 && count.integer(0) == 0;
+    fresh = application == 0 && version == 0 && tables == 0;
     if (!fresh && application != kApplication) {
       throw UserError("'" + path +
                       "' is no database of mha-tune: it is another application's SQLite file");
@@ -267,8 +269,10 @@ struct Database::State {
     }
   }
 
-  int64_t pragma(const std::string& name) {
-    SqlStatement row(connection, "PRAGMA " + name);
+  int64_t pragma(const std::string& name) { return number("PRAGMA " + name); }
+
+  int64_t number(const std::string& query) {
+    SqlStatement row(connection, query);
     return row.step() ? row.integer(0) : 0;
   }
 

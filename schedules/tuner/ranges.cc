@@ -447,6 +447,7 @@ class RangeTuner {
     }
     if (!keep.empty()) result_.note = "calls of " + keep + " queries keep the default";
     result_.variants = variants_of(result_.chosen, result_.table);
+    settle_variants(result_.variants, problem_.plan, problem_.machine);
     for (LengthVariant& variant : result_.variants) variant.schedule.origin = "record";
     result_.certified = true;
   }

@@ -271,5 +271,32 @@ TEST_F(DatabaseFile, ManyProcessesShareAFile) {
   EXPECT_EQ(database.trials(subject_named("shared")).size(), static_cast<size_t>(trials / 10));
 }
 
+// Nobody takes a file that another process is making for another application's.
+TEST_F(DatabaseFile, ManyProcessesMakeAFile) {
+  for (int round = 0; round < 25; ++round) {
+    const std::string path = file() + std::to_string(round);
+    std::vector<pid_t> children;
+    for (int process = 0; process < 6; ++process) {
+      const pid_t child = fork();
+      ASSERT_GE(child, 0);
+      if (child == 0) {
+        try {
+          const Database database(path);
+        } catch (const std::exception& error) {
+          fprintf(stderr, "%s\n", error.what());
+          _exit(2);
+        }
+        _exit(0);
+      }
+      children.push_back(child);
+    }
+    for (const pid_t child : children) {
+      int status = 0;
+      waitpid(child, &status, 0);
+      EXPECT_EQ(status, 0);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace mha

@@ -157,11 +157,10 @@ typedef struct mha_stage {
   mha_stage_function run;
   const mha_operand* operands;
   uint64_t operand_count;
-  /* Tasks; axis 0 runs fastest in the order in which they are handed out. reverse: bit i is set where
-   * axis i runs from its end (causal attention starts with its longest rows). batch_axis: the axis
-   * that is b, or -1.
-   * query_axis: the axis of blocks of a sequence's queries, or -1; blocks that begin behind the
-   * last query of their sequence are left out. */
+  /* Tasks; axis 0 runs fastest in the order in which they are handed out. reverse: bit i is set
+   * where axis i runs from its end (causal attention starts with its longest rows). batch_axis: the
+   * axis that is b, or -1. query_axis: the axis of blocks of a sequence's queries, or -1; blocks
+   * that begin behind the last query of their sequence are left out. */
   uint32_t grid_rank;
   uint32_t reverse;
   int32_t batch_axis;
