@@ -14,6 +14,10 @@ namespace {
 // be wrong by.
 constexpr double kFarBehind = 1.4;
 
+// So many tasks a stage keeps, or as many as the default has if these are fewer: a schedule that
+// was timed on one thread may run in a program with many.
+constexpr double kTasks = 16;
+
 constexpr double kLatency = 4;       // cycles of a multiply-add
 constexpr double kIssue = 6;         // instructions a cycle
 constexpr double kL2Bytes = 40;      // a cycle, into L1
@@ -35,6 +39,7 @@ double overlapped(double work, double traffic) {
 CostModel::CostModel(const StageProblem& problem)
     : plan_(problem.plan), machine_(problem.machine), threads_(std::max(problem.threads, 1)) {
   analytic_ = cost(problem.analytic);
+  analytic_tasks_ = tasks(problem.analytic);
 }
 
 double CostModel::cost(const StageSchedule& schedule) const {
@@ -42,6 +47,12 @@ double CostModel::cost(const StageSchedule& schedule) const {
 }
 
 std::optional<std::string> CostModel::prunes(const StageSchedule& schedule) const {
+  const double left = tasks(schedule);
+  if (left < std::min(kTasks, analytic_tasks_)) {
+    char text[64];
+    std::snprintf(text, sizeof text, "%.0f tasks are too few for more threads", left);
+    return text;
+  }
   const double ratio = cost(schedule) / analytic_;
   if (ratio < kFarBehind) return std::nullopt;
   char text[64];
@@ -62,6 +73,38 @@ double CostModel::step(double rows, double vectors, double unroll) const {
 // How much longer the last thread works than all on average.
 double CostModel::idle(double tasks) const {
   return ceil_div(tasks, threads_) * threads_ / std::max(tasks, 1.0);
+}
+
+double CostModel::tasks(const StageSchedule& s) const {
+  if (s.stage == "attention") {
+    return ceil_div(static_cast<double>(plan_.query_length.max),
+                    static_cast<double>(s.get("query_block"))) *
+           static_cast<double>(plan_.batch.max * plan_.attention.heads);
+  }
+  const ProjectionShape shape = shape_of(s.stage);
+  const double panel = static_cast<double>(s.get("panel_vectors") * machine_.vector_floats);
+  return ceil_div(ceil_div(shape.columns, panel), static_cast<double>(s.get("task_panels"))) *
+         ceil_div(shape.rows, static_cast<double>(s.get("task_rows"))) * shape.sequences;
+}
+
+CostModel::ProjectionShape CostModel::shape_of(const std::string& stage) const {
+  ProjectionShape shape;
+  shape.columns = static_cast<double>(plan_.d_model);
+  shape.depth = static_cast<double>(plan_.attention.heads * plan_.attention.d_value);
+  shape.rows = static_cast<double>(plan_.packed ? plan_.rows().max : plan_.query_length.max);
+  for (const Projection& projection : plan_.projections) {
+    if (projection_stage_name(projection) != stage) continue;
+    shape.columns = 0;
+    for (const ProjectionPart& part : projection.parts) {
+      shape.columns +=
+          static_cast<double>(part.heads * padded_width(part.width, machine_.vector_floats));
+    }
+    shape.depth = static_cast<double>(plan_.d_model);
+    if (projection.parts.front().weight != "w_q" && !plan_.self_length)
+      shape.rows = static_cast<double>(plan_.key_length.max);
+  }
+  shape.sequences = plan_.packed ? 1 : static_cast<double>(plan_.batch.max);
+  return shape;
 }
 
 double CostModel::attention(const StageSchedule& s) const {
@@ -159,19 +202,7 @@ double CostModel::projection(const StageSchedule& s) const {
   const double lanes = machine_.vector_floats;
   const double l1 = static_cast<double>(machine_.l1d_bytes);
   const double l2 = static_cast<double>(machine_.l2_bytes);
-  double columns = static_cast<double>(plan_.d_model);
-  double depth = static_cast<double>(plan_.attention.heads * plan_.attention.d_value);
-  double rows = static_cast<double>(plan_.packed ? plan_.rows().max : plan_.query_length.max);
-  for (const Projection& projection : plan_.projections) {
-    if (projection_stage_name(projection) != s.stage) continue;
-    columns = 0;
-    for (const ProjectionPart& part : projection.parts)
-      columns += static_cast<double>(part.heads * padded_width(part.width, machine_.vector_floats));
-    depth = static_cast<double>(plan_.d_model);
-    if (projection.parts.front().weight != "w_q" && !plan_.self_length)
-      rows = static_cast<double>(plan_.key_length.max);
-  }
-  const double sequences = plan_.packed ? 1 : static_cast<double>(plan_.batch.max);
+  const auto [columns, depth, rows, sequences] = shape_of(s.stage);
   const double row_tile = static_cast<double>(s.get("row_tile"));
   const double vectors = static_cast<double>(s.get("panel_vectors"));
   const double panel = vectors * lanes;
@@ -179,8 +210,6 @@ double CostModel::projection(const StageSchedule& s) const {
   const double row_tasks = ceil_div(rows, static_cast<double>(s.get("task_rows")));
   const double panels = ceil_div(columns, panel);
   const double row_tiles = ceil_div(rows, row_tile);
-  const double tasks =
-      ceil_div(panels, static_cast<double>(s.get("task_panels"))) * row_tasks * sequences;
 
   const double work = panels * row_tiles *
                       (depth * step(row_tile, vectors, static_cast<double>(s.get("depth_unroll"))) +
@@ -193,7 +222,7 @@ double CostModel::projection(const StageSchedule& s) const {
     traffic += panels * row_tiles * panel_bytes / (panel_bytes > 0.7 * l2 ? kL3Bytes : kL2Bytes);
   const double row_bytes = task_rows * depth * 4;
   traffic += panels * rows * depth * 4 / (row_bytes > 0.7 * l2 ? kL3Bytes : kL2Bytes);
-  return (overlapped(work, traffic) * sequences + tasks * kTask) * idle(tasks);
+  return (overlapped(work, traffic) * sequences + tasks(s) * kTask) * idle(tasks(s));
 }
 
 }  // namespace mha

@@ -17,7 +17,8 @@ class CostModel {
   explicit CostModel(const StageProblem& problem);
   // Cycles of one call of the stage, roughly. Only ratios mean anything.
   double cost(const StageSchedule& schedule) const;
-  // Why the candidate need not be built: the model puts it far behind the analytic default.
+  // Why the candidate need not be built: the model puts it far behind the analytic default, or it
+  // leaves too little to share out for threads.
   std::optional<std::string> prunes(const StageSchedule& schedule) const;
 
  private:
@@ -25,11 +26,17 @@ class CostModel {
   double projection(const StageSchedule& s) const;
   double step(double rows, double vectors, double unroll) const;
   double idle(double tasks) const;
+  struct ProjectionShape {
+    double columns = 0, depth = 0, rows = 0, sequences = 1;
+  };
+  ProjectionShape shape_of(const std::string& stage) const;
+  // Of the stage: what threads share out.
+  double tasks(const StageSchedule& schedule) const;
 
   const Plan& plan_;
   const Machine& machine_;
   int threads_;
-  double analytic_ = 0;
+  double analytic_ = 0, analytic_tasks_ = 0;
 };
 
 }  // namespace mha
