@@ -104,6 +104,20 @@ TEST(Candidates, ASubspaceIsPartOfTheSpace) {
                std::invalid_argument);
 }
 
+// What is fastest on one thread must not leave others without work.
+TEST(Model, KeepsTasksForMoreThreads) {
+  const Problem projection(kBlock, "project_out");
+  const CostModel model(projection.get());
+  StageSchedule whole = projection.get().analytic;
+  for (auto& [name, value] : whole.params) {
+    if (name == "task_panels") value = 16;
+    if (name == "task_rows") value = 4096;
+  }
+  ASSERT_TRUE(check_stage(whole, projection.plan(), projection.machine()).empty());
+  EXPECT_EQ(model.prunes(whole).value_or(""), "1 tasks are too few for more threads");
+  EXPECT_FALSE(model.prunes(projection.get().analytic));
+}
+
 TEST(Model, KnowsWhatIsFarWorse) {
   const Problem attention(kAttention, "attention");
   const CostModel model(attention.get());
