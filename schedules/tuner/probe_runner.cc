@@ -23,14 +23,6 @@ std::vector<std::string> with_limit(std::vector<std::string> words, uint64_t mem
   return words;
 }
 
-size_t bytes_of(const Workload& workload) {
-  size_t bytes = 0;
-  for (const auto& input : workload.inputs) bytes += input.bytes.size();
-  for (const auto& weight : workload.weights) bytes += weight.bytes.size();
-  for (const auto& output : workload.outputs) bytes += output.bytes;
-  return bytes;
-}
-
 }  // namespace
 
 ProbeRunner::ProbeRunner(std::vector<std::string> words, const ProbeLimits& limits)
@@ -114,7 +106,7 @@ void ProbeRunner::set_up(const Workload& workload, const std::vector<std::string
     if (part_of_.back() == parts_) throw InternalError("no stage is called '" + stage + "'");
   }
   slowest_call_ = slowest_call;
-  const double transfer = static_cast<double>(bytes_of(workload)) / kTransfer;
+  const double transfer = static_cast<double>(workload.size()) / kTransfer;
   const double setup = 10 + transfer;
   Workload::Outputs outputs;
   guarded([&] {

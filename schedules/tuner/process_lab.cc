@@ -45,24 +45,6 @@ std::string parent_folder(const std::string& given) {
   return temporary != nullptr && temporary[0] == '/' ? temporary : "/tmp";
 }
 
-// False where the generator has none.
-template <typename Options>
-bool set_autoscheduler(Options& options, const std::string& name) {
-  if constexpr (requires { options.autoscheduler = name; }) {
-    options.autoscheduler = name;
-    return true;
-  }
-  return false;
-}
-
-uint64_t memory_of(const Workload& workload) {
-  uint64_t bytes = 0;
-  for (const auto& input : workload.inputs) bytes += input.bytes.size();
-  for (const auto& weight : workload.weights) bytes += weight.bytes.size();
-  for (const auto& output : workload.outputs) bytes += output.bytes;
-  return bytes;
-}
-
 }  // namespace
 
 ProcessLab::ProcessLab(const Spec& spec, std::vector<std::string> stages,
@@ -77,7 +59,7 @@ ProcessLab::ProcessLab(const Spec& spec, std::vector<std::string> stages,
   if (options_.run_memory_bytes == 0) {
     // What was sent, twice as operands, once packed; the outputs kept; a workspace that may well be
     // larger than all of them; threads' stacks and heaps.
-    options_.run_memory_bytes = (uint64_t{1} << 30) + 8 * memory_of(workload_) +
+    options_.run_memory_bytes = (uint64_t{1} << 30) + 8 * workload_.size() +
                                 static_cast<uint64_t>(workload_.threads) * (uint64_t{160} << 20);
   }
   folder_ = make_folder(parent_folder(options_.folder));
@@ -116,9 +98,7 @@ Built ProcessLab::build_one(const Candidate& candidate, const std::string& path)
   GenerateOptions options = generate_;
   options.schedule = candidate.schedule;
   const bool autoscheduled = !candidate.autoscheduler.empty();
-  if (autoscheduled && !set_autoscheduler(options, candidate.autoscheduler)) {
-    return {Outcome::kBuild, "autoschedulers are not supported", ""};
-  }
+  options.autoscheduler = candidate.autoscheduler;
   options.emit.insert("asm");
   const Generated generated = generate(spec_, options);
   for (const auto& [name, text] : generated.files) {

@@ -36,6 +36,15 @@ struct Workload {
   std::vector<Output> outputs;
   // What is wrong with the outputs of a call, or nothing.
   std::function<std::optional<std::string>(const Outputs&)> wrong;
+
+  // Bytes of all operands.
+  uint64_t size() const {
+    uint64_t sum = 0;
+    for (const Input& input : inputs) sum += input.bytes.size();
+    for (const Weight& weight : weights) sum += weight.bytes.size();
+    for (const Output& output : outputs) sum += output.bytes;
+    return sum;
+  }
 };
 
 }  // namespace mha
