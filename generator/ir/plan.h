@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "generator/spec/expression.h"
 #include "generator/spec/spec.h"
 
 namespace mha {
@@ -30,11 +31,38 @@ struct Projection {
   bool operator==(const Projection&) const = default;
 };
 
+// Turns the pairs of the first 2 * inv_freq.size() numbers of a row at position p by the angles
+// p * inv_freq[i]; cos and sin are multiplied by attention_factor. All scaling of the spec's rope
+// is in these numbers already.
+struct Rotation {
+  bool interleaved = false;  // pairs (2i, 2i + 1), else (i, i + dims / 2)
+  std::vector<double> inv_freq;
+  double attention_factor = 1;
+  bool operator==(const Rotation&) const = default;
+};
+
 // softmax(score_scale * Q K^T, masked) V of every head.
 struct Attention {
+  // Of what is computed. Pruned heads are not, nor KV heads that no other head uses.
   int64_t heads = 0, kv_heads = 0;
+  // Of the caller's tensors, whose slots of pruned heads are 0.
+  int64_t all_heads = 0, all_kv_heads = 0;
+  // Where heads are pruned: the caller's number of each computed head and KV head, and the computed
+  // KV head (its index in kept_kv_heads) of each computed head. Else empty.
+  std::vector<int64_t> kept_heads, kept_kv_heads, kv_head_of;
   int64_t d_head = 0, d_value = 0;
   double score_scale = 1;  // what is left after folding
+  // Of the rows of q and k, in the order that QkNorm says.
+  std::optional<QkNorm> norm;
+  std::optional<Rotation> rotation;
+  // In this order on the scaled product; natural units.
+  std::optional<double> softcap;     // cap * tanh(s / cap)
+  std::vector<double> alibi_slopes;  // s - slope[h] * |q - k|; [all_heads], empty: none
+  std::optional<Expression> score_rule;
+  // What canonicalisation could not turn into left and right; an and of all of them hides.
+  std::optional<Expression> mask_rule;
+  std::vector<Table> tables;  // that the rules read
+  bool sink = false;
   // Query i sees keys from i + offset - left to i + offset + right; causal is right = 0.
   std::optional<int64_t> left, right;
   bool key_lengths = false, key_starts = false;
@@ -55,6 +83,9 @@ struct Plan {
   Range keys() const { return self_length ? queries() : key_length; }
   // Of the whole batch, laid end to end.
   Range rows() const { return {1, batch.max * query_length.max}; }
+  Dtype dtype = Dtype::kF32;    // of activations and KV
+  Dtype weights = Dtype::kF32;  // block: of the matrices as they are packed
+  std::optional<KvCache> cache;
   int64_t d_model = 0;  // block
   // block: in the order they are to run; empty for op attention
   std::vector<Projection> projections;

@@ -59,10 +59,12 @@ struct Expression {
     double real = 0;            // kNumber, either type
     std::vector<int> operands;  // indices into nodes, each less than this node's own
     size_t offset = 0;          // of the node in the text
+    bool operator==(const Node&) const = default;
   };
   std::vector<Node>
       nodes;  // a node may be used twice (the middle of a < b < c); the last is the root
   const Node& root() const { return nodes.back(); }
+  bool operator==(const Expression&) const = default;
 };
 
 struct ExpressionContext {

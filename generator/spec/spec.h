@@ -59,6 +59,7 @@ struct QkNorm {
   int weight_offset = 0;
   bool all_width = false;  // true: width over all heads
   bool before_rope = true;
+  bool operator==(const QkNorm&) const = default;
 };
 
 struct RopeScaling {
@@ -78,12 +79,14 @@ struct KvCache {
   int64_t capacity = 0;
   bool paged = false;
   int64_t page = 64;
+  bool operator==(const KvCache&) const = default;
 };
 
 struct Table {
   std::string name;
   std::vector<std::string> shape;  // axes by letter-names or numbers
   Dtype dtype = Dtype::kI32;
+  bool operator==(const Table&) const = default;
 };
 
 // Where a weight lies in a model's file.
