@@ -140,7 +140,27 @@ Bounds length_bounds(Symbol symbol, const Plan& plan) {
 }
 
 int64_t value(const Extent& extent, int64_t symbol) {
-  return extent.scale * round_up(symbol, extent.round);
+  return extent.scale * ((round_up(symbol, extent.round) + extent.per - 1) / extent.per);
+}
+
+Bounds fixed(int64_t n) { return {n, n}; }
+
+// What the runtime passes (MHA_OPERAND_CACHE_KEYS ...).
+std::vector<Bounds> cache_extents(const Operand& operand, const CacheInfo& cache,
+                                  const Plan& plan) {
+  const Bounds pages = {1, INT32_MAX}, heads = fixed(cache.kv_heads);
+  const int64_t pair = cache.pairs() ? 2 : 1;
+  switch (operand.kind) {
+    case Operand::kCacheKeys:
+      return {fixed(kCachePanel * pair), fixed(cache.d_head_padded / pair),
+              fixed(cache.page / kCachePanel), heads, pages};
+    case Operand::kCacheValues:
+      return {fixed(cache.d_value_padded * pair), fixed(cache.page / pair), heads, pages};
+    case Operand::kPageTable:
+      return {fixed(cache.pages_per_sequence()), {1, INT32_MAX}};
+    default:
+      return {fixed(MHA_SEQUENCE_FIELDS), {plan.batch.min, plan.batch.max}};
+  }
 }
 
 Bounds extent_bounds(const Extent& extent, const Plan& plan) {
@@ -173,6 +193,8 @@ std::vector<Bounds> operand_extents(const Operand& operand, const Program& progr
       const int64_t panels = pack.rows / pack.panel;
       extents = {{pack.panel, pack.panel}, {pack.columns, pack.columns}, {panels, panels}};
     }
+  } else if (program.cache) {
+    extents = cache_extents(operand, *program.cache, plan);
   }
   return extents;
 }
@@ -201,6 +223,7 @@ Bounds symbol_bounds(Symbol symbol, const Stage& stage, const Plan& plan) {
     case Symbol::kSequenceQueries:
       return {1, plan.query_length.max};
     case Symbol::kSequenceOffset:
+      if (plan.cache) return {0, plan.cache->capacity};
       switch (plan.attention.query_offset) {
         case QueryOffset::kStart:
           return {0, 0};
@@ -210,6 +233,11 @@ Bounds symbol_bounds(Symbol symbol, const Stage& stage, const Plan& plan) {
           return {-(int64_t{1} << 30), int64_t{1} << 30};  // MHA_CHECK_INT32_OFFSET
       }
       return {0, 0};
+    case Symbol::kSequenceSlot:
+      return {0, INT32_MAX};
+    case Symbol::kShared:
+    case Symbol::kSequenceCached:
+      return {0, plan.cache ? plan.cache->capacity : 0};
     default:
       return length_bounds(symbol, plan);
   }

@@ -79,9 +79,11 @@ class Rows {
 static_assert(int{MHA_SYMBOL_STARTS} == int(Symbol::kStarts) &&
               int{MHA_SYMBOL_TASK0} == int(Symbol::kTask0) &&
               int{MHA_SYMBOL_SEQUENCE_OFFSET} == int(Symbol::kSequenceOffset) &&
-              int{MHA_SYMBOL_SEQUENCE_QUERIES} == int(Symbol::kSequenceQueries));
+              int{MHA_SYMBOL_SEQUENCE_QUERIES} == int(Symbol::kSequenceQueries) &&
+              int{MHA_SYMBOL_SHARED} == int(Symbol::kShared) &&
+              int{MHA_SYMBOL_SEQUENCE_CACHED} == int(Symbol::kSequenceCached));
 mha_extent extent_of(const Extent& extent) {
-  return {extent.scale, static_cast<int32_t>(extent.symbol), extent.round};
+  return {extent.scale, static_cast<int32_t>(extent.symbol), extent.round, extent.per, 0};
 }
 
 uint32_t dtype_of(Dtype dtype) {
@@ -165,10 +167,42 @@ class Builder {
       static_assert(int{MHA_CHECK_KEYS} == int(ValueCheck::kKeys) &&
                     int{MHA_CHECK_INT32_OFFSET} == int(ValueCheck::kInt32Offset) &&
                     int{MHA_CHECK_STARTS} == int(ValueCheck::kStarts));
-      rows[i].flags = from[i].may_repeat ? uint32_t{MHA_TENSOR_MAY_REPEAT} : 0;
+      rows[i].flags = (from[i].may_repeat ? uint32_t{MHA_TENSOR_MAY_REPEAT} : 0u) |
+                      (appended(i) ? uint32_t{MHA_TENSOR_APPENDED} : 0u);
       rows[i].check = static_cast<uint32_t>(from[i].check);
       for (size_t a = 0; a < from[i].axes.size(); ++a) rows[i].axes[a] = extent_of(from[i].axes[a]);
     }
+    return rows;
+  }
+
+  // Whether appending to the cache reads the tensor, in any variant.
+  bool appended(size_t tensor) const {
+    for (const Variant& variant : kernel_.variants) {
+      for (const Stage& stage : variant.program.stages) {
+        if (!stage.appends) continue;
+        for (const Operand& operand : stage.operands) {
+          if (operand.kind == Operand::kTensor && operand.index == static_cast<int>(tensor))
+            return true;
+        }
+      }
+    }
+    return program_.cache && program_.tensors[tensor].check == ValueCheck::kStarts;
+  }
+
+  Rows<mha_cache_info> cache() {
+    if (!program_.cache) return Rows<mha_cache_info>(0);
+    const CacheInfo& from = *program_.cache;
+    Rows<mha_cache_info> rows(1);
+    rows[0].dtype = dtype_of(from.dtype);
+    rows[0].key_form = from.pairs() ? MHA_FORM_KEY_PAIR_PANELS : MHA_FORM_KEY_PANELS;
+    rows[0].value_form = from.pairs() ? MHA_FORM_VALUE_PAIRS : MHA_FORM_VALUE_ROWS;
+    rows[0].kv_heads = from.kv_heads;
+    rows[0].d_head = from.d_head;
+    rows[0].d_value = from.d_value;
+    rows[0].d_head_padded = from.d_head_padded;
+    rows[0].d_value_padded = from.d_value_padded;
+    rows[0].capacity = from.capacity;
+    rows[0].page = from.page;
     return rows;
   }
 
@@ -247,7 +281,8 @@ class Builder {
       const size_t count = from.kind == Operand::kTensor   ? program.tensors.size()
                            : from.kind == Operand::kPack   ? program.packs.size()
                            : from.kind == Operand::kBuffer ? program.buffers.size()
-                                                           : size_t{MHA_SYMBOL_COUNT};
+                           : from.kind == Operand::kScalar ? size_t{MHA_SYMBOL_COUNT}
+                                                           : size_t{program.cache ? 1u : 0u};
       require(from.index >= 0 && static_cast<size_t>(from.index) < count,
               "stage '" + stage.name + "': an operand names what is not there");
       require(from.axes.size() <= sizeof rows[i].axes,
@@ -255,7 +290,12 @@ class Builder {
       static_assert(int{Operand::kTensor} == MHA_OPERAND_TENSOR &&
                     int{Operand::kPack} == MHA_OPERAND_PACK &&
                     int{Operand::kBuffer} == MHA_OPERAND_BUFFER &&
-                    int{Operand::kScalar} == MHA_OPERAND_SCALAR);
+                    int{Operand::kScalar} == MHA_OPERAND_SCALAR &&
+                    int{Operand::kCacheKeys} == MHA_OPERAND_CACHE_KEYS &&
+                    int{Operand::kCacheValues} == MHA_OPERAND_CACHE_VALUES &&
+                    int{Operand::kPageTable} == MHA_OPERAND_PAGE_TABLE &&
+                    int{Operand::kSequences} == MHA_OPERAND_SEQUENCES);
+      static_assert(kCachePanel == MHA_CACHE_PANEL);
       rows[i].kind = from.kind;
       rows[i].index = static_cast<uint32_t>(from.index);
       rows[i].rank = static_cast<uint32_t>(from.axes.size());
@@ -286,6 +326,8 @@ class Builder {
       rows[i].reverse = stage.reverse_axis < 0 ? 0 : 1u << stage.reverse_axis;
       rows[i].batch_axis = stage.batch_axis;
       rows[i].query_axis = stage.query_axis;
+      rows[i].key_axis = stage.key_axis;
+      rows[i].flags = stage.appends ? uint32_t{MHA_STAGE_APPENDS} : 0u;
       for (size_t a = 0; a < stage.grid.size(); ++a) {
         rows[i].grid[a] = {stage.grid[a].scale, static_cast<int32_t>(stage.grid[a].symbol),
                            stage.grid[a].tile};
@@ -364,6 +406,7 @@ class Builder {
     list(offsetof(mha_kernel, weights), kernel.weight_count, weights(), "weights");
     list(offsetof(mha_kernel, packs), kernel.pack_count, packs(), "packs");
     list(offsetof(mha_kernel, variants), kernel.variant_count, variants(), "variants");
+    rows.point(0, offsetof(mha_kernel, cache), table(cache(), "cache"));
     llvm::Constant* value = rows.constant(context_);
     auto* global =
         new llvm::GlobalVariable(module_, value->getType(), /*isConstant=*/true,
@@ -372,8 +415,11 @@ class Builder {
     global_ = global;
   }
 
-  // NAME_<suffix>(arguments) { return mha_<suffix>(&NAME_kernel, arguments); }
-  void make_entry_point(const std::string& suffix, std::vector<llvm::Type*> parameters) {
+  // NAME_<suffix>(arguments) { return mha_<suffix>(&NAME_kernel, arguments); }, or another function
+  // of the runtime's.
+  void make_entry_point(const std::string& suffix, std::vector<llvm::Type*> parameters,
+                        std::string target = "") {
+    if (target.empty()) target = suffix;
     llvm::Type* status = llvm::Type::getInt32Ty(context_);
     auto* function =
         llvm::Function::Create(llvm::FunctionType::get(status, parameters, false),
@@ -383,7 +429,7 @@ class Builder {
     arguments.insert(arguments.begin(), global_);
     parameters.insert(parameters.begin(), pointer_type());
     llvm::FunctionCallee callee = module_.getOrInsertFunction(
-        "mha_" + suffix, llvm::FunctionType::get(status, parameters, false));
+        "mha_" + target, llvm::FunctionType::get(status, parameters, false));
     for (llvm::Function* f : {function, llvm::cast<llvm::Function>(callee.getCallee())}) {
       f->addFnAttr(llvm::Attribute::NoUnwind);
     }
@@ -399,6 +445,12 @@ class Builder {
     llvm::Type* i64 = llvm::Type::getInt64Ty(context_);
     make_entry_point("run", {pointer, pointer});                  // (context, args)
     make_entry_point("workspace_size", {pointer, i32, pointer});  // (args, threads, bytes)
+    if (program_.cache) {
+      make_entry_point("append", {pointer, pointer});
+      make_entry_point("decode", {pointer, pointer}, "run");
+      make_entry_point("decode_shared", {pointer, pointer});
+      make_entry_point("cache_create", {pointer, pointer});  // (options, cache)
+    }
     if (program_.weights.empty()) return;
     make_entry_point("weights_create", {pointer, i64, pointer});  // (arrays, count, weights)
     make_entry_point("weights_load", {pointer, i32, pointer});    // (path, layer, weights)

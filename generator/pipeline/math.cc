@@ -42,7 +42,10 @@ Expr StageScalars::get(Symbol symbol) {
                                                       {Symbol::kSequenceOffset, "sequence_offset"},
                                                       {Symbol::kSequenceFirstKey, "first_key"},
                                                       {Symbol::kSequenceFirstRow, "first_row"},
-                                                      {Symbol::kSequenceQueries, "queries"}};
+                                                      {Symbol::kSequenceQueries, "queries"},
+                                                      {Symbol::kShared, "shared"},
+                                                      {Symbol::kSequenceSlot, "slot"},
+                                                      {Symbol::kSequenceCached, "cached"}};
   Halide::Param<int> param(prefix_ + "_" + names.at(symbol));
   params_.emplace_back(symbol, param);
   return param;

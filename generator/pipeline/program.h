@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,7 @@ enum class Symbol {
   kKey = 3,
   kRows = 4,
   kStarts = 5,
+  kShared = 6,
   kTask0 = 8,
   kTask1 = 9,
   kTask2 = 10,
@@ -31,12 +33,15 @@ enum class Symbol {
   kSequenceOffset = 13,
   kSequenceFirstKey = 14,
   kSequenceFirstRow = 15,
-  kSequenceQueries = 16
+  kSequenceQueries = 16,
+  kSequenceSlot = 17,  // these two with a cache alone
+  kSequenceCached = 18
 };
 struct Extent {
   int64_t scale = 1;
   Symbol symbol = Symbol::kOne;
   int round = 1;
+  int per = 1;  // divides what round has made of it, rounded up
   bool operator==(const Extent&) const = default;
 };
 enum class ValueCheck { kNone, kKeys, kInt32Offset, kStarts };
@@ -76,7 +81,16 @@ struct BufferInfo {
 };
 constexpr int kNoAxis = 255;  // a dimension of one element that the tensor lacks
 struct Operand {
-  enum Kind { kTensor, kPack, kBuffer, kScalar } kind = kTensor;
+  enum Kind {
+    kTensor,
+    kPack,
+    kBuffer,
+    kScalar,
+    kCacheKeys,
+    kCacheValues,
+    kPageTable,
+    kSequences
+  } kind = kTensor;
   int index = 0;          // into the lists below; for scalars the Symbol
   std::vector<int> axes;  // tensors: axes[i] is the tensor's axis that is dimension i
 };
@@ -98,7 +112,9 @@ struct Stage {
   std::vector<GridAxis> grid;               // at most 4; axis 0 runs fastest
   int reverse_axis = -1;                    // handed out from its end
   int batch_axis = -1;
-  int query_axis = -1;  // of blocks of a sequence's queries; those it does not have are left out
+  int query_axis = -1;   // of blocks of a sequence's queries; those it does not have are left out
+  int key_axis = -1;     // the same of its keys; those within kShared are left out too
+  bool appends = false;  // leads to new keys and values in the cache: all that NAME_append runs
   std::map<std::string, Halide::Func> funcs;  // by the names that schedules use
   std::map<std::string, Halide::RDom> domains;
   std::map<std::string, Halide::ImageParam> streams;  // what a task reads row by row: k, v, weights
@@ -106,12 +122,29 @@ struct Stage {
   Halide::Expr dense_mask;
 };
 
+// How pages of the cache hold K and V (mha_cache_info); keys of a pool: the dimensions of the form,
+// innermost first, then (kv_heads, pages). By dtype alone, so that one cache serves all targets:
+// f32, f16: keys (16, d, panel), values (d, key)
+// bf16:     keys (16 * 2, d / 2, panel), values (d * 2, key / 2)
+struct CacheInfo {
+  Dtype dtype = Dtype::kF32;
+  int64_t kv_heads = 0, d_head = 0, d_value = 0;
+  int64_t d_head_padded = 0, d_value_padded = 0;
+  int64_t capacity = 0, page = 0;
+  int64_t pages_per_sequence() const { return (capacity + page - 1) / page; }
+  bool pairs() const { return dtype == Dtype::kBF16; }
+  bool operator==(const CacheInfo&) const = default;
+};
+constexpr int kCachePanel = 16;
+CacheInfo cache_info(const Plan& plan);
+
 struct Program {
   std::vector<TensorInfo> tensors;  // order of the fields of NAME_args
   std::vector<WeightInfo> weights;
   std::vector<PackInfo> packs;
   std::vector<BufferInfo> buffers;
   std::vector<Stage> stages;
+  std::optional<CacheInfo> cache;
 };
 
 }  // namespace mha

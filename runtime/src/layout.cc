@@ -163,6 +163,7 @@ int64_t mha_internal_extent(const mha_extent* extent, const Lengths* lengths) {
     if (__builtin_add_overflow(value, int64_t{extent->round} - 1, &value)) return -1;
     value -= value % extent->round;
   }
+  if (extent->per > 1) value = value / extent->per + (value % extent->per != 0);
   if (__builtin_mul_overflow(value, extent->scale, &value)) return -1;
   return value;
 }

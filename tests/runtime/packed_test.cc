@@ -13,10 +13,10 @@ class Packed : public testing::Test {
  protected:
   Packed() {
     toy.tensors[ToyKernel::kQueryOffset].check = MHA_CHECK_STARTS;
-    toy.tensors[ToyKernel::kQueryOffset].axes[0] = {1, MHA_SYMBOL_STARTS, 1};
+    toy.tensors[ToyKernel::kQueryOffset].axes[0] = {1, MHA_SYMBOL_STARTS, 1, 1, 0};
     for (int tensor : {ToyKernel::kX, ToyKernel::kY}) {
-      toy.tensors[tensor].axes[0] = {1, MHA_SYMBOL_ONE, 1};
-      toy.tensors[tensor].axes[1] = {1, MHA_SYMBOL_ROWS, 1};
+      toy.tensors[tensor].axes[0] = {1, MHA_SYMBOL_ONE, 1, 1, 0};
+      toy.tensors[tensor].axes[1] = {1, MHA_SYMBOL_ROWS, 1, 1, 0};
     }
     toy.kernel.offset_kind = MHA_OFFSET_END;
     toy.kernel.query_offset_tensor = -1;
@@ -101,8 +101,8 @@ TEST_F(Packed, StartsMustBeThere) {
 
 // Without the starts a workspace is sized for sequences of the full length.
 TEST_F(Packed, WorkspaceFollowsTheRows) {
-  toy.buffers[0].extents[1] = {1, MHA_SYMBOL_ROWS, 1};
-  toy.buffers[0].extents[2] = {1, MHA_SYMBOL_ONE, 1};
+  toy.buffers[0].extents[1] = {1, MHA_SYMBOL_ROWS, 1, 1, 0};
+  toy.buffers[0].extents[2] = {1, MHA_SYMBOL_ONE, 1, 1, 0};
   std::vector<int32_t> starts = {0, 64, 65, 65};
   ToyArgs args = {};
   args.call.size = sizeof args;

@@ -54,8 +54,8 @@ int add_stage(void** argv) {
   return ToyKernel::on_task ? ToyKernel::on_task(argv) : 0;
 }
 
-mha_extent constant(int64_t value) { return {value, MHA_SYMBOL_ONE, 1}; }
-mha_extent length(int32_t symbol) { return {1, symbol, 1}; }
+mha_extent constant(int64_t value) { return {value, MHA_SYMBOL_ONE, 1, 1, 0}; }
+mha_extent length(int32_t symbol) { return {1, symbol, 1, 1, 0}; }
 mha_operand operand(uint32_t kind, uint32_t index) { return {kind, index, 0, {}}; }
 mha_operand tensor_operand(uint32_t index) { return {MHA_OPERAND_TENSOR, index, 3, {2, 1, 0}}; }
 
@@ -92,7 +92,7 @@ ToyKernel::ToyKernel() : tensors{}, buffers{}, stages{}, variants{}, kernel{} {
   buffers[0].dtype = MHA_F32;
   buffers[0].rank = 3;
   buffers[0].extents[0] = constant(kToyWidth);
-  buffers[0].extents[1] = {1, MHA_SYMBOL_QUERY, 16};
+  buffers[0].extents[1] = {1, MHA_SYMBOL_QUERY, 16, 1, 0};
   buffers[0].extents[2] = length(MHA_SYMBOL_BATCH);
 
   operands[kDouble] = {tensor_operand(kX), operand(MHA_OPERAND_SCALAR, MHA_SYMBOL_TASK0),
@@ -123,6 +123,7 @@ ToyKernel::ToyKernel() : tensors{}, buffers{}, stages{}, variants{}, kernel{} {
   for (int i = 0; i < 2; ++i) {
     stages[i].operands = operands[i].data();
     stages[i].operand_count = operands[i].size();
+    stages[i].key_axis = -1;
   }
 
   kernel.abi = MHA_KERNEL_ABI;

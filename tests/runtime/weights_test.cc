@@ -63,7 +63,7 @@ class Weights : public testing::Test {
     stage.run = look;
     stage.operands = operands;
     stage.operand_count = 2;
-    stage.batch_axis = stage.query_axis = -1;
+    stage.batch_axis = stage.query_axis = stage.key_axis = -1;
     kernel.abi = MHA_KERNEL_ABI;
     kernel.struct_size = sizeof kernel;
     kernel.info = {"toy", "{}", "any", "", "default", "tests"};

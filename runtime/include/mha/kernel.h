@@ -14,7 +14,7 @@
 extern "C" {
 #endif
 
-#define MHA_KERNEL_ABI 3u
+#define MHA_KERNEL_ABI 4u
 
 /* CPU features that a variant needs (all bits of `cpu_features` must be there). */
 enum {
@@ -27,32 +27,43 @@ enum {
   MHA_CPU_AMX = 1u << 6          /* tile, int8, bf16 */
 };
 
-/* An extent: scale * round_up(value of symbol, round); MHA_SYMBOL_ONE stands for 1. */
+/* An extent: scale * ceil(round_up(value of symbol, round) / per); MHA_SYMBOL_ONE stands for 1. */
 enum {
   MHA_SYMBOL_ONE = 0,
   MHA_SYMBOL_BATCH = 1,
   MHA_SYMBOL_QUERY = 2,
-  MHA_SYMBOL_KEY = 3,
+  MHA_SYMBOL_KEY = 3,    /* with a cache at least what the longest sequence has, the new ones too */
   MHA_SYMBOL_ROWS = 4,   /* of a packed batch: sequence_starts[B]; else batch * query_length */
   MHA_SYMBOL_STARTS = 5, /* batch + 1 */
+  /* Of mha_decode_shared: keys in the leading whole pages that all sequences share; else 0. Never
+   * above what any of them has in the cache before the call. */
+  MHA_SYMBOL_SHARED = 6,
   /* Scalars only (not extents): the coordinates of the task, and what the task's sequence b says.
    */
   MHA_SYMBOL_TASK0 = 8,
   MHA_SYMBOL_TASK1 = 9,
   MHA_SYMBOL_TASK2 = 10,
   MHA_SYMBOL_TASK3 = 11,
-  MHA_SYMBOL_SEQUENCE_KEYS = 12, /* key_lengths[b]; without that tensor all keys of sequence b */
-  /* query_offset: 0; SEQUENCE_KEYS - queries of sequence b; query_offset[b] */
+  /* key_lengths[b]; without that tensor all keys of sequence b; with a cache those that it has and
+   * the new ones */
+  MHA_SYMBOL_SEQUENCE_KEYS = 12,
+  /* query_offset: 0; SEQUENCE_KEYS - queries of sequence b; query_offset[b]; with a cache
+   * SEQUENCE_CACHED */
   MHA_SYMBOL_SEQUENCE_OFFSET = 13,
   MHA_SYMBOL_SEQUENCE_FIRST_KEY = 14, /* key_starts[b], or 0 */
   MHA_SYMBOL_SEQUENCE_FIRST_ROW = 15, /* sequence_starts[b] of a packed batch, or 0 */
   MHA_SYMBOL_SEQUENCE_QUERIES = 16,   /* rows of sequence b of a packed batch, or Lq */
-  MHA_SYMBOL_COUNT = 17
+  /* Of kernels with a cache. */
+  MHA_SYMBOL_SEQUENCE_SLOT = 17,   /* row of the page table */
+  MHA_SYMBOL_SEQUENCE_CACHED = 18, /* keys of sequence b before the call */
+  MHA_SYMBOL_COUNT = 19
 };
 typedef struct mha_extent {
   int64_t scale;
   int32_t symbol;
   int32_t round; /* >= 1 */
+  int32_t per;   /* 0 stands for 1 */
+  int32_t reserved;
 } mha_extent;
 
 /* A tensor that the caller passes; axes outermost first. */
@@ -60,11 +71,12 @@ enum { MHA_ROLE_INPUT = 0, MHA_ROLE_OUTPUT = 1 };
 /* How the runtime checks the values of an index tensor before it computes. */
 enum {
   MHA_CHECK_NONE = 0,
-  MHA_CHECK_KEYS = 1 /* 0 <= v <= keys of sequence b */,
+  MHA_CHECK_KEYS = 1 /* 0 <= v <= keys of sequence b, with a cache after the call */,
   MHA_CHECK_INT32_OFFSET = 2 /* |v| <= 2^30 */,
   MHA_CHECK_STARTS = 3 /* from 0 up in steps of 0 to Lq; the last is at least 1 */
 };
-enum { MHA_TENSOR_MAY_REPEAT = 1 }; /* flags of a tensor: MHA_REPEATED is allowed */
+/* flags of a tensor: MHA_REPEATED is allowed; mha_append needs it too */
+enum { MHA_TENSOR_MAY_REPEAT = 1, MHA_TENSOR_APPENDED = 2 };
 typedef struct mha_tensor_info {
   const char* name;
   uint32_t role;
@@ -111,6 +123,28 @@ typedef struct mha_pack_info {
   uint64_t part_count;
 } mha_pack_info;
 
+/* The pages of a cache. A pool of keys is [pages][kv_heads][a page of `page` keys], one of values
+ * likewise; page is a multiple of 16, and pages start at 64-byte boundaries. What pads widths is 0
+ * and stays 0; rows that no sequence has may hold anything. A sequence's key j lies in page
+ * table[slot][j / page] at j % page; entries of the table behind a sequence's pages are 0, so that
+ * every entry is a page that is there. */
+enum {
+  MHA_FORM_KEY_PANELS = 0,      /* [page / 16][d_head_padded][16] */
+  MHA_FORM_KEY_PAIR_PANELS = 1, /* [page / 16][d_head_padded / 2][16 * 2]: pairs lie along D */
+  MHA_FORM_VALUE_ROWS = 2,      /* [page][d_value_padded] */
+  MHA_FORM_VALUE_PAIRS = 3      /* [page / 2][d_value_padded * 2]: pairs of keys */
+};
+enum { MHA_CACHE_PANEL = 16 };
+typedef struct mha_cache_info {
+  uint32_t dtype; /* F32, BF16 or F16 */
+  uint32_t key_form, value_form;
+  uint32_t reserved;
+  int64_t kv_heads, d_head, d_value;
+  int64_t d_head_padded, d_value_padded; /* even for bf16 keys; a multiple of 16 for values */
+  int64_t capacity;                      /* keys of a sequence, at most */
+  int64_t page;                          /* keys; of a contiguous cache capacity rounded up to 16 */
+} mha_cache_info;
+
 /* A dense buffer in the workspace; extents innermost first. Starts are
  * MHA_WORKSPACE_ALIGNMENT-aligned. */
 typedef struct mha_buffer_info {
@@ -123,12 +157,30 @@ typedef struct mha_buffer_info {
 /* One argument of a stage. For a tensor, axes[i] is the tensor's axis that is the stage's dimension
  * i (dimension 0 innermost), or MHA_AXIS_NONE for a dimension of one element that it lacks. Buffers
  * and packed arrays are passed as they are: a packed matrix has dimensions (panel, K, N / panel), a
- * vector (N). A scalar passes a symbol's value as int32. */
+ * vector (N). A scalar passes a symbol's value as int32. The pools of the call's cache and layer
+ * have the dimensions of their form, innermost first, then (kv_heads, pages): 5 for keys, 4 for
+ * values. The page table is int32 (pages of a sequence at most, sequences of the cache). SEQUENCES
+ * is int32 (8, B), what the scalars say of each sequence of the call: MHA_SEQUENCE_*. Stages that
+ * write pools are marked by MHA_STAGE_APPENDS; they write rows SEQUENCE_CACHED to SEQUENCE_CACHED +
+ * SEQUENCE_QUERIES of their sequence, whose pages no other sequence has. */
 enum {
   MHA_OPERAND_TENSOR = 0,
   MHA_OPERAND_PACK = 1,
   MHA_OPERAND_BUFFER = 2,
-  MHA_OPERAND_SCALAR = 3
+  MHA_OPERAND_SCALAR = 3,
+  MHA_OPERAND_CACHE_KEYS = 4,
+  MHA_OPERAND_CACHE_VALUES = 5,
+  MHA_OPERAND_PAGE_TABLE = 6,
+  MHA_OPERAND_SEQUENCES = 7
+};
+enum {
+  MHA_SEQUENCE_SLOT = 0,
+  MHA_SEQUENCE_CACHED = 1,
+  MHA_SEQUENCE_QUERIES = 2,
+  MHA_SEQUENCE_FIRST_ROW = 3,
+  MHA_SEQUENCE_KEYS = 4,
+  MHA_SEQUENCE_FIRST_KEY = 5,
+  MHA_SEQUENCE_FIELDS = 8
 };
 enum { MHA_AXIS_NONE = 255 };
 typedef struct mha_operand {
@@ -145,13 +197,16 @@ typedef struct mha_operand {
  * after another. */
 typedef int (*mha_stage_function)(void** argv);
 
-/* One axis of a grid: ceil(scale * value of symbol / tile) tasks. */
+/* One axis of a grid: ceil(scale * value of symbol / tile) tasks; of SHARED as many as are whole,
+ * and where there is none the stage is left out. */
 typedef struct mha_grid_axis {
   int64_t scale;
-  int32_t symbol; /* ONE, BATCH, QUERY, KEY or ROWS */
+  int32_t symbol; /* ONE, BATCH, QUERY, KEY, ROWS or SHARED */
   int32_t tile;   /* >= 1 */
 } mha_grid_axis;
 enum { MHA_MAX_GRID = 4 };
+/* flags of a stage. Without any it runs in mha_run and mha_decode_shared. */
+enum { MHA_STAGE_APPENDS = 1 }; /* in mha_append too */
 typedef struct mha_stage {
   const char* name;
   mha_stage_function run;
@@ -168,6 +223,10 @@ typedef struct mha_stage {
   mha_grid_axis grid[MHA_MAX_GRID];
   uint64_t scratch_bytes; /* most bytes that one task holds at a time from halide_malloc, headers
                              included */
+  /* The axis of blocks of a sequence's keys, or -1; blocks that begin at or behind SEQUENCE_KEYS of
+   * their sequence, or end at or before SHARED, are left out. */
+  int32_t key_axis;
+  uint32_t flags; /* MHA_STAGE_* */
 } mha_stage;
 
 typedef struct mha_length_range {
@@ -211,6 +270,7 @@ struct mha_kernel {
   const mha_variant*
       variants;           /* by max_query_length, ascending; the last one's is query_length.max */
   uint64_t variant_count; /* at least 1 */
+  const mha_cache_info* cache; /* NULL: none */
 };
 
 /* halide_malloc(bytes) inside a stage takes round_up(bytes, 64) + MHA_SCRATCH_HEADER from the

@@ -39,7 +39,11 @@ typedef enum mha_status {
   /* The system could not open or read a file. */
   MHA_IO_ERROR = 10,
   /* A bug of ours: please report it. */
-  MHA_INTERNAL = 11
+  MHA_INTERNAL = 11,
+  /* The cache has no free page, or no free sequence, left for this. */
+  MHA_CACHE_FULL = 12,
+  /* Another thread is using the cache at this moment. */
+  MHA_BUSY = 13
 } mha_status;
 
 typedef enum mha_dtype {
@@ -62,6 +66,8 @@ typedef enum mha_memory { MHA_MEMORY_HOST = 0 } mha_memory;
 typedef struct mha_kernel mha_kernel;
 typedef struct mha_context mha_context;
 typedef struct mha_weights mha_weights;
+/* Keys and values of sequences, for kernels whose spec has kv_cache. */
+typedef struct mha_cache mha_cache;
 typedef struct mha_safetensors mha_safetensors;
 
 enum { MHA_MAX_RANK = 5, MHA_WORKSPACE_ALIGNMENT = 64 };
@@ -94,6 +100,15 @@ typedef struct mha_call {
    * while it runs. What it holds before and after means nothing. */
   void* workspace;
   size_t workspace_size;
+  /* Of a kernel with kv_cache, else NULL: the cache, and the number of the sequence in it that each
+   * of the `batch` sequences of this call continues; no number twice. The call brings query_length
+   * new tokens for each (packed: its rows), whose keys follow those that the sequence has.
+   * key_length is Lk of tensors such as masks: 0, or at least what the longest sequence has after
+   * the call. */
+  mha_cache* cache;
+  const int32_t* sequences;
+  int32_t layer; /* of the cache */
+  int32_t reserved;
 } mha_call;
 
 /* --- errors and versions --- */
@@ -148,15 +163,71 @@ mha_status mha_weights_load(const mha_kernel* kernel, const char* path, int32_t 
                             mha_weights** weights);
 void mha_weights_destroy(mha_weights* weights);
 
+/* --- caches --- */
+/* A cache holds K and V of many sequences, in pages that sequences may share: a fork copies nothing
+ * until one of the two goes on. It serves every kernel whose kv_cache, dtype, kv_heads, d_head and
+ * d_value are those of the kernel that it was made for, in any number of layers. Where the spec's
+ * cache is contiguous, a sequence is one page.
+ *
+ * A cache serves one call at a time: what meets another call or change in progress is refused with
+ * MHA_BUSY and has no effect. Its memory is taken when it is made; calls allocate nothing. */
+typedef struct mha_cache_options {
+  size_t size;       /* sizeof(mha_cache_options) */
+  int32_t sequences; /* that are there at a time, at most */
+  int32_t layers;    /* that keep the same sequences, each with its own K and V; 0: 1 */
+  /* In each layer; 0: as many as all sequences can hold, which may be far more than they do. */
+  int64_t pages;
+} mha_cache_options;
+
+mha_status mha_cache_create(const mha_kernel* kernel, const mha_cache_options* options,
+                            mha_cache** cache);
+void mha_cache_destroy(mha_cache* cache); /* NULL is fine; no call may be running with it */
+/* What the cache takes of memory. */
+size_t mha_cache_bytes(const mha_cache* cache);
+/* Pages that no sequence holds, and all; keys of a page. Each pointer may be NULL. */
+mha_status mha_cache_pages(mha_cache* cache, int64_t* free_pages, int64_t* pages,
+                           int64_t* page_keys);
+
+/* Sequences are numbers from 0, used again after they are destroyed. */
+mha_status mha_sequence_create(mha_cache* cache, int32_t* sequence);
+/* A new sequence that begins as the old one stands now, and shares its pages. */
+mha_status mha_sequence_fork(mha_cache* cache, int32_t sequence, int32_t* fork);
+/* Forgets all keys from `length` on, in every layer; a sequence that is not longer stays. */
+mha_status mha_sequence_rewind(mha_cache* cache, int32_t sequence, int64_t length);
+/* The keys that the sequence has in every layer (of its shortest one). */
+mha_status mha_sequence_length(mha_cache* cache, int32_t sequence, int64_t* length);
+mha_status mha_sequence_destroy(mha_cache* cache, int32_t sequence);
+
+/* Rows [first, first + count) of a sequence, as attention reads them (after norm and RoPE): keys
+ * [count, G, D] and values [count, G, Dv], dense; either may be NULL. G counts the KV heads that
+ * pruned_heads leaves. dtype: the cache's, or F32. */
+mha_status mha_cache_read(mha_cache* cache, int32_t layer, int32_t sequence, int64_t first,
+                          int64_t count, mha_dtype dtype, void* keys, void* values);
+/* Puts such rows behind the last of a sequence; dtype F32 is rounded to nearest even. */
+mha_status mha_cache_append(mha_cache* cache, int32_t layer, int32_t sequence, int64_t count,
+                            mha_dtype dtype, const void* keys, const void* values);
+
 /* --- running --- */
 /* Bytes that a call with these lengths needs with a context of `threads` threads. `args` is a
  * NAME_args of which only the lengths are read and, for a packed batch, sequence_starts: without it
- * (data NULL) every sequence counts as query_length rows. */
+ * (data NULL) every sequence counts as query_length rows. A kernel with kv_cache is asked for
+ * sequences that fill their capacity, whatever cache and sequences `args` names. */
 mha_status mha_workspace_size(const mha_kernel* kernel, const void* args, int32_t threads,
                               size_t* bytes);
 /* Checks everything, then computes. Allocates nothing. What NAME_run calls. The inputs, index
  * tensors such as key_lengths among them, must not change until it returns. */
 mha_status mha_run(const mha_kernel* kernel, mha_context* context, const void* args);
+/* The same for a kernel with kv_cache, with less to do; what NAME_append and NAME_decode_shared
+ * call. NAME_decode is mha_run: the new keys go into the cache, then the queries attend to all that
+ * their sequence has.
+ * mha_append: keys and values of the new tokens go into the cache, nothing attends. Tensors that
+ * this does not need, outputs among them, are not looked at.
+ * mha_decode_shared: as mha_run, but what the sequences of the call have in common is read once for
+ * all of them: the leading whole pages that all share since they were forked (cascade decoding).
+ * Any sequences may be given; without common pages it does what mha_run does. Equal to it within
+ * rounding. */
+mha_status mha_append(const mha_kernel* kernel, mha_context* context, const void* args);
+mha_status mha_decode_shared(const mha_kernel* kernel, mha_context* context, const void* args);
 /* MHA_OK when this machine can run the kernel and the runtime fits it. */
 mha_status mha_kernel_check(const mha_kernel* kernel);
 
