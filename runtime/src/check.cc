@@ -1,5 +1,5 @@
 // The checks of a call's arguments. All of them come before the first byte is written.
-#include "runtime/src/internal.h"
+#include "runtime/src/cache.h"
 
 namespace {
 
@@ -170,11 +170,13 @@ mha_status mha_internal_check_starts(const mha_kernel* kernel, const mha_call* c
 }
 
 mha_status mha_internal_check_tensors(const mha_kernel* kernel, const mha_call* call,
-                                      const Lengths* lengths, TensorView* views) {
+                                      mha::Entry entry, const Lengths* lengths, TensorView* views) {
   for (uint64_t i = 0; i < kernel->tensor_count; ++i) {
     const mha_tensor_info& info = kernel->tensors[i];
     const mha_tensor& tensor = *mha_internal_tensor(kernel, call, i);
     TensorView& view = views[i];
+    view = {};
+    if (entry == mha::kAppend && (info.flags & MHA_TENSOR_APPENDED) == 0) continue;
     const char* what = info.role == MHA_ROLE_OUTPUT ? "output" : "input";
     if (tensor.data == nullptr) {
       return mha_internal_fail(MHA_INVALID_ARGUMENT, "%s '%s' was not given: its data is NULL",
@@ -215,11 +217,12 @@ mha_status mha_internal_check_tensors(const mha_kernel* kernel, const mha_call* 
 }
 
 mha_status mha_internal_check_overlap(const mha_kernel* kernel, const mha_call* call,
-                                      const TensorView* views, size_t workspace_bytes) {
+                                      const Lengths* lengths, const TensorView* views,
+                                      size_t workspace_bytes) {
   // What is written (outputs and the workspace) may touch nothing else; inputs may share what they
   // like.
-  Span spans[MHA_MAX_TENSORS + 3];
-  bool written[MHA_MAX_TENSORS + 3];
+  Span spans[MHA_MAX_TENSORS + 4];
+  bool written[MHA_MAX_TENSORS + 4];
   uint64_t count = 0;
   const auto add = [&](const void* begin, size_t bytes, const char* name, bool is_written) {
     const uint8_t* first = static_cast<const uint8_t*>(begin);
@@ -228,12 +231,17 @@ mha_status mha_internal_check_overlap(const mha_kernel* kernel, const mha_call* 
   };
   for (uint64_t i = 0; i < kernel->tensor_count; ++i) {
     const mha_tensor_info& info = kernel->tensors[i];
+    if (views[i].data == nullptr) continue;
     add(views[i].data,
         static_cast<size_t>(span_of(views[i], info.rank)) * mha_internal_dtype_bytes(info.dtype),
         info.name, info.role == MHA_ROLE_OUTPUT);
   }
   add(call->workspace, workspace_bytes, "workspace", true);
   add(call, kernel->args_size, "args", false);
+  if (call->sequences != nullptr) {
+    add(call->sequences, static_cast<size_t>(lengths->symbol[MHA_SYMBOL_BATCH]) * sizeof(int32_t),
+        "sequences", false);
+  }
   if (call->weights != nullptr) add(call->weights->data, call->weights->bytes, "weights", false);
   for (uint64_t i = 0; i < count; ++i) {
     if (!written[i]) continue;
@@ -249,13 +257,14 @@ mha_status mha_internal_check_overlap(const mha_kernel* kernel, const mha_call* 
   return MHA_OK;
 }
 
-mha_status mha_internal_check_values(const mha_kernel* kernel, const Lengths* lengths,
-                                     const TensorView* views) {
+mha_status mha_internal_check_values(const mha_kernel* kernel, const mha_call* call,
+                                     const Lengths* lengths, const TensorView* views) {
   // The stages' scalars are read from these, so that they must be checked ones.
   const auto usable = [&](int32_t tensor, uint32_t check) {
     return tensor < 0 || (static_cast<uint64_t>(tensor) < kernel->tensor_count &&
                           kernel->tensors[tensor].check == check &&
-                          views[tensor].extents[0] == lengths->symbol[MHA_SYMBOL_BATCH]);
+                          (views[tensor].data == nullptr ||
+                           views[tensor].extents[0] == lengths->symbol[MHA_SYMBOL_BATCH]));
   };
   if (!usable(kernel->key_lengths_tensor, MHA_CHECK_KEYS) ||
       !usable(kernel->key_starts_tensor, MHA_CHECK_KEYS) ||
@@ -265,12 +274,13 @@ mha_status mha_internal_check_values(const mha_kernel* kernel, const Lengths* le
                              kernel->info.name);
   }
   const int32_t* starts =
-      kernel->sequence_starts_tensor < 0
+      kernel->sequence_starts_tensor < 0 || kernel->cache != nullptr
           ? nullptr
           : reinterpret_cast<const int32_t*>(views[kernel->sequence_starts_tensor].data);
   for (uint64_t t = 0; t < kernel->tensor_count; ++t) {
     const mha_tensor_info& info = kernel->tensors[t];
     if (info.check == MHA_CHECK_NONE || info.check == MHA_CHECK_STARTS) continue;
+    if (views[t].data == nullptr) continue;
     if (info.dtype != MHA_I32 || info.rank != 1 || info.check > MHA_CHECK_INT32_OFFSET) {
       return mha_internal_fail(MHA_INTERNAL,
                                "tensor '%s' of kernel '%s' has check %u: please report this",
@@ -282,6 +292,7 @@ mha_status mha_internal_check_values(const mha_kernel* kernel, const Lengths* le
     for (int64_t i = 0; i < views[t].extents[0]; ++i) {
       int64_t high = of_keys ? lengths->symbol[MHA_SYMBOL_KEY] : mha::kFarthestOffset;
       if (of_keys && starts != nullptr) high = starts[i + 1] - starts[i];
+      if (of_keys && kernel->cache != nullptr) high = call->cache->rows[i].keys;
       if (values[i] >= low && values[i] <= high) continue;
       return mha_internal_fail(MHA_OUT_OF_RANGE, "%s[%lld] is %d; it may be %lld to %lld",
                                info.name, static_cast<long long>(i), values[i],

@@ -30,8 +30,18 @@ enum : int { kGenericError = -1, kOutOfMemory = -11, kHookIncomplete = -1000 };
 
 // The lengths of one call, indexed by MHA_SYMBOL_*.
 struct Lengths {
-  int64_t symbol[MHA_SYMBOL_STARTS + 1];
+  int64_t symbol[MHA_SYMBOL_SHARED + 1];
 };
+
+// What a call is to do.
+enum Entry { kRun, kAppend, kDecodeShared };
+
+// A number of an index tensor, held within what was checked: should the caller change the tensor in
+// the meantime, results may be wrong, but nothing outside of the tensors is read.
+static inline int32_t load_within(const int32_t* value, int64_t low, int64_t high) {
+  const int64_t read = __atomic_load_n(value, __ATOMIC_RELAXED);
+  return static_cast<int32_t>(read < low ? low : read > high ? high : read);
+}
 
 // A tensor of the caller after the checks: extents and strides in elements, outermost axis first.
 struct TensorView {
@@ -147,13 +157,16 @@ const mha_tensor* mha_internal_tensor(const mha_kernel* kernel, const mha_call* 
 // Checks sequence_starts of a packed batch and sets the rows that it adds up to.
 mha_status mha_internal_check_starts(const mha_kernel* kernel, const mha_call* call, bool required,
                                      mha::Lengths* lengths);
-// Checks the tensors of a call, each and against each other, the weights and the workspace.
+// Checks the tensors of a call, each and against each other, the weights and the workspace. Those
+// that `entry` does not need are not looked at; their views have no data.
 mha_status mha_internal_check_tensors(const mha_kernel* kernel, const mha_call* call,
-                                      const mha::Lengths* lengths, mha::TensorView* views);
+                                      mha::Entry entry, const mha::Lengths* lengths,
+                                      mha::TensorView* views);
 mha_status mha_internal_check_overlap(const mha_kernel* kernel, const mha_call* call,
-                                      const mha::TensorView* views, size_t workspace_bytes);
-mha_status mha_internal_check_values(const mha_kernel* kernel, const mha::Lengths* lengths,
-                                     const mha::TensorView* views);
+                                      const mha::Lengths* lengths, const mha::TensorView* views,
+                                      size_t workspace_bytes);
+mha_status mha_internal_check_values(const mha_kernel* kernel, const mha_call* call,
+                                     const mha::Lengths* lengths, const mha::TensorView* views);
 
 // --- pack.cc ---
 // One view per mha_weight_info.

@@ -2,29 +2,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/src/floats.h"
 #include "runtime/src/internal.h"
 
 namespace {
 
 constexpr int64_t kMaxPanel = 256;
-
-float float_of_bits(uint32_t bits) {
-  float value;
-  memcpy(&value, &bits, sizeof value);
-  return value;
-}
-
-// Exact for every pattern; NaNs keep their payload.
-float float_of_half(uint16_t half) {
-  const uint32_t sign = static_cast<uint32_t>(half & 0x8000u) << 16;
-  const uint32_t exponent = (half >> 10) & 0x1Fu;
-  const uint32_t fraction = half & 0x3FFu;
-  if (exponent == 0x1F) return float_of_bits(sign | 0x7F800000u | (fraction << 13));
-  if (exponent != 0) return float_of_bits(sign | ((exponent + 112) << 23) | (fraction << 13));
-  // Subnormal or zero: fraction * 2^-24, which a float holds exactly.
-  const float magnitude = static_cast<float>(fraction) * 0x1p-24f;
-  return sign ? -magnitude : magnitude;
-}
 
 // Arrays from files may lie at any address, hence the copies.
 float element(const uint8_t* data, mha_dtype dtype, int64_t index) {
@@ -35,7 +18,7 @@ float element(const uint8_t* data, mha_dtype dtype, int64_t index) {
   }
   uint16_t bits;
   memcpy(&bits, data + index * 2, 2);
-  return dtype == MHA_BF16 ? float_of_bits(static_cast<uint32_t>(bits) << 16) : float_of_half(bits);
+  return dtype == MHA_BF16 ? mha::float_of_bfloat(bits) : mha::float_of_half(bits);
 }
 
 // A row of a packed array: where its numbers come from. data NULL: zeros.

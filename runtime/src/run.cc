@@ -1,311 +1,9 @@
 // A call: check the arguments, lay out the workspace, run the stages in order.
-#include <HalideRuntime.h>
-#include <stdio.h>
-#include <string.h>
-
-#include "runtime/src/internal.h"
+#include "runtime/src/call.h"
 
 namespace {
 
-using mha::Failure;
-using mha::Layout;
-using mha::Lengths;
-using mha::Slot;
-using mha::TensorView;
-
-// A buffer-like argument of a stage, with the storage that its halide_buffer_t points to.
-struct Argument {
-  halide_buffer_t buffer;
-  halide_dimension_t dimensions[MHA_MAX_RANK];
-};
-
-// One mha_run in flight, past its checks.
-struct Call {
-  const mha_kernel* kernel;
-  const mha_variant* variant;
-  const mha_call* args;
-  mha_context* context;
-  Lengths lengths;
-  TensorView views[MHA_MAX_TENSORS];
-  Layout layout;
-  Failure failure;
-};
-
-// One stage in flight. The buffers are shared by all threads, which only read them.
-struct StageRun {
-  Call* call;
-  const mha_stage* stage;
-  // An array of Argument; raw, as its constructors would be symbols of their own in debug builds.
-  alignas(Argument) unsigned char argument_bytes[MHA_MAX_OPERANDS * sizeof(Argument)];
-  int64_t grid[MHA_MAX_GRID];
-  int64_t tasks;
-  alignas(64) int64_t next;  // tasks handed out; atomic
-  alignas(64) int64_t done;  // atomic
-
-  Argument* arguments() { return reinterpret_cast<Argument*>(argument_bytes); }
-};
-
-halide_type_t halide_type(uint32_t dtype) {
-  switch (dtype) {
-    case MHA_F32:
-      return {halide_type_float, 32};
-    case MHA_BF16:
-      return {halide_type_bfloat, 16};
-    case MHA_F16:
-      return {halide_type_float, 16};
-    case MHA_I32:
-      return {halide_type_int, 32};
-    case MHA_I64:
-      return {halide_type_int, 64};
-    case MHA_BOOL:
-      return {halide_type_uint, 1};
-    case MHA_I8:
-      return {halide_type_int, 8};
-    default:
-      return {halide_type_uint, 8};
-  }
-}
-
-void set_buffer(Argument* argument, void* data, uint32_t dtype, uint32_t rank) {
-  argument->buffer.device = 0;
-  argument->buffer.device_interface = nullptr;
-  argument->buffer.flags = 0;
-  argument->buffer.padding = nullptr;
-  argument->buffer.host = static_cast<uint8_t*>(data);
-  argument->buffer.type = halide_type(dtype);
-  argument->buffer.dimensions = static_cast<int32_t>(rank);
-  argument->buffer.dim = argument->dimensions;
-}
-
-void set_dimension(Argument* argument, uint32_t dimension, int64_t extent, int64_t stride) {
-  argument->dimensions[dimension] = {0, static_cast<int32_t>(extent), static_cast<int32_t>(stride)};
-}
-
-// Fills in one buffer-like argument; false when the table of the kernel makes no sense.
-bool set_argument(const Call& call, const mha_operand& operand, Argument* argument) {
-  const mha_kernel* kernel = call.kernel;
-  switch (operand.kind) {
-    case MHA_OPERAND_TENSOR: {
-      if (operand.index >= kernel->tensor_count) return false;
-      const mha_tensor_info& info = kernel->tensors[operand.index];
-      const TensorView& view = call.views[operand.index];
-      if (operand.rank > MHA_MAX_RANK) return false;
-      set_buffer(argument, view.data, info.dtype, operand.rank);
-      for (uint32_t i = 0; i < operand.rank; ++i) {
-        const uint32_t axis = operand.axes[i];
-        if (axis >= info.rank && axis != MHA_AXIS_NONE) return false;
-        if (axis == MHA_AXIS_NONE) {
-          set_dimension(argument, i, 1, 0);
-        } else {
-          set_dimension(argument, i, view.extents[axis], view.strides[axis]);
-        }
-      }
-      return true;
-    }
-    case MHA_OPERAND_PACK: {
-      if (operand.index >= kernel->pack_count || call.args->weights == nullptr) return false;
-      const mha_pack_info& info = kernel->packs[operand.index];
-      float* data = call.args->weights->packs[operand.index];
-      if (info.vector) {
-        set_buffer(argument, data, MHA_F32, 1);
-        set_dimension(argument, 0, info.rows, 1);
-        return true;
-      }
-      set_buffer(argument, data, MHA_F32, 3);
-      set_dimension(argument, 0, info.panel, 1);
-      set_dimension(argument, 1, info.columns, info.panel);
-      set_dimension(argument, 2, info.rows / info.panel, info.panel * info.columns);
-      return true;
-    }
-    case MHA_OPERAND_BUFFER: {
-      if (operand.index >= call.variant->buffer_count) return false;
-      const mha_buffer_info& info = call.variant->buffers[operand.index];
-      if (info.rank > MHA_MAX_RANK) return false;
-      uint8_t* workspace = static_cast<uint8_t*>(call.args->workspace);
-      set_buffer(argument, workspace + call.layout.buffer_offsets[operand.index], info.dtype,
-                 info.rank);
-      int64_t stride = 1;
-      for (uint32_t i = 0; i < info.rank; ++i) {
-        const int64_t extent = mha_internal_extent(&info.extents[i], &call.lengths);
-        set_dimension(argument, i, extent, stride);
-        stride *= extent;
-      }
-      return true;
-    }
-    case MHA_OPERAND_SCALAR:
-      return operand.index <= MHA_SYMBOL_STARTS ||
-             (operand.index >= MHA_SYMBOL_TASK0 && operand.index < MHA_SYMBOL_COUNT);
-    default:
-      return false;
-  }
-}
-
-// The number of tasks along each axis; false when the table makes no sense.
-bool set_grid(StageRun* run) {
-  const mha_stage& stage = *run->stage;
-  const Lengths& lengths = run->call->lengths;
-  if (stage.grid_rank > MHA_MAX_GRID) return false;
-  run->tasks = 1;
-  for (uint32_t axis = 0; axis < MHA_MAX_GRID; ++axis) {
-    run->grid[axis] = 1;
-    if (axis >= stage.grid_rank) continue;
-    const mha_grid_axis& grid = stage.grid[axis];
-    int64_t extent;
-    if (grid.symbol < MHA_SYMBOL_ONE || grid.symbol > MHA_SYMBOL_ROWS || grid.tile < 1 ||
-        grid.scale < 1 ||
-        __builtin_mul_overflow(grid.scale, lengths.symbol[grid.symbol], &extent)) {
-      return false;
-    }
-    run->grid[axis] = (extent - 1) / grid.tile + 1;
-    if (run->grid[axis] > INT32_MAX ||
-        __builtin_mul_overflow(run->tasks, run->grid[axis], &run->tasks)) {
-      return false;
-    }
-  }
-  if (stage.query_axis >= static_cast<int32_t>(stage.grid_rank)) return false;
-  if (stage.batch_axis < 0) return stage.query_axis < 0;
-  return static_cast<uint32_t>(stage.batch_axis) < stage.grid_rank &&
-         run->grid[stage.batch_axis] == lengths.symbol[MHA_SYMBOL_BATCH];
-}
-
-// Read once and kept within what mha_run() has checked: should the caller change the tensor in the
-// meantime, results may be wrong, but nothing outside of the tensors is read.
-int32_t index_value(const Call& call, int32_t tensor, int64_t b, int64_t low, int64_t high) {
-  const int32_t* values = reinterpret_cast<const int32_t*>(call.views[tensor].data);
-  const int64_t value = __atomic_load_n(&values[b], __ATOMIC_RELAXED);
-  return static_cast<int32_t>(value < low ? low : value > high ? high : value);
-}
-
-// What the scalar symbols are for one task; TASK0.. and what follows from the task's sequence.
-// False when the task is a block of queries that its sequence does not have.
-bool set_task(const StageRun& run, int64_t task, int32_t* values) {
-  const Call& call = *run.call;
-  const mha_kernel& kernel = *call.kernel;
-  int64_t coordinates[MHA_MAX_GRID];
-  for (int axis = 0; axis < MHA_MAX_GRID; ++axis) {
-    coordinates[axis] = task % run.grid[axis];
-    task /= run.grid[axis];
-    if (run.stage->reverse >> axis & 1) coordinates[axis] = run.grid[axis] - 1 - coordinates[axis];
-  }
-  for (int axis = 0; axis < MHA_MAX_GRID; ++axis) {
-    values[MHA_SYMBOL_TASK0 + axis] = static_cast<int32_t>(coordinates[axis]);
-  }
-  int32_t queries = static_cast<int32_t>(call.lengths.symbol[MHA_SYMBOL_QUERY]);
-  int32_t keys = static_cast<int32_t>(call.lengths.symbol[MHA_SYMBOL_KEY]);
-  const bool has_sequence = run.stage->batch_axis >= 0;
-  const int64_t b = has_sequence ? coordinates[run.stage->batch_axis] : 0;
-  int32_t first_row = 0;
-  if (has_sequence && kernel.sequence_starts_tensor >= 0) {
-    const int64_t rows = call.lengths.symbol[MHA_SYMBOL_ROWS];
-    first_row = index_value(call, kernel.sequence_starts_tensor, b, 0, rows);
-    const int32_t end = index_value(call, kernel.sequence_starts_tensor, b + 1, first_row, rows);
-    queries = end - first_row < queries ? end - first_row : queries;
-    keys = queries;
-  }
-  int32_t first_key = 0;
-  if (has_sequence && kernel.key_starts_tensor >= 0)
-    first_key = index_value(call, kernel.key_starts_tensor, b, 0, keys);
-  if (has_sequence && kernel.key_lengths_tensor >= 0)
-    keys = index_value(call, kernel.key_lengths_tensor, b, 0, keys);
-  int32_t offset = 0;
-  if (kernel.offset_kind == MHA_OFFSET_END) offset = keys - queries;
-  if (kernel.offset_kind == MHA_OFFSET_INPUT && has_sequence && kernel.query_offset_tensor >= 0) {
-    offset = index_value(call, kernel.query_offset_tensor, b, -mha::kFarthestOffset,
-                         mha::kFarthestOffset);
-  }
-  values[MHA_SYMBOL_SEQUENCE_KEYS] = keys;
-  values[MHA_SYMBOL_SEQUENCE_OFFSET] = offset;
-  values[MHA_SYMBOL_SEQUENCE_FIRST_KEY] = first_key;
-  values[MHA_SYMBOL_SEQUENCE_FIRST_ROW] = first_row;
-  values[MHA_SYMBOL_SEQUENCE_QUERIES] = queries;
-  const int32_t axis = run.stage->query_axis;
-  return axis < 0 || coordinates[axis] * run.stage->grid[axis].tile < queries;
-}
-
-// One thread's share of a stage: tasks until none is left, or one has failed.
-void run_share(void* context, int32_t index) {
-  StageRun& run = *static_cast<StageRun*>(context);
-  Call& call = *run.call;
-  const mha_stage& stage = *run.stage;
-  uint8_t* place = static_cast<uint8_t*>(call.args->workspace) + call.layout.slots_offset +
-                   static_cast<size_t>(index) * call.layout.slot_stride;
-  Slot* slot = reinterpret_cast<Slot*>(place);
-  *slot = {&call.failure, place + mha::kSlotHead, call.layout.scratch_bytes, 0, SIZE_MAX};
-
-  // Scalars are passed by address: those of the same symbol share one.
-  int32_t values[MHA_SYMBOL_COUNT] = {};
-  for (int symbol = MHA_SYMBOL_ONE; symbol <= MHA_SYMBOL_STARTS; ++symbol) {
-    values[symbol] = static_cast<int32_t>(call.lengths.symbol[symbol]);
-  }
-  void* user_context = slot;
-  void* argv[MHA_MAX_OPERANDS + 1];
-  argv[0] = &user_context;
-  for (uint64_t i = 0; i < stage.operand_count; ++i) {
-    const mha_operand& operand = stage.operands[i];
-    argv[i + 1] = operand.kind == MHA_OPERAND_SCALAR
-                      ? static_cast<void*>(&values[operand.index])
-                      : static_cast<void*>(&run.arguments()[i].buffer);
-  }
-
-  int64_t done = 0;
-  while (__atomic_load_n(&call.failure.code, __ATOMIC_RELAXED) == 0) {
-    const int64_t task = __atomic_fetch_add(&run.next, 1, __ATOMIC_RELAXED);
-    if (task >= run.tasks) break;
-    const int code = set_task(run, task, values) ? stage.run(argv) : 0;
-    if (code != 0) mha_internal_record(&call.failure, code, "it gave no reason", nullptr);
-    ++done;
-  }
-  __atomic_fetch_add(&run.done, done, __ATOMIC_RELEASE);
-}
-
-mha_status stage_failed(const Call& call, const mha_stage& stage) {
-  const mha_kernel& kernel = *call.kernel;
-  // The hook's failing is the application's doing, all else is ours.
-  if (call.failure.code == mha::kHookIncomplete) {
-    return mha_internal_fail(MHA_INVALID_ARGUMENT, "stage '%s' of kernel '%s': %s", stage.name,
-                             kernel.info.name, call.failure.text);
-  }
-  mha_internal_fail(MHA_INTERNAL,
-                    "stage '%s' of kernel '%s' (target %s, generator %s) failed with code %d: "
-                    "%s%s%s; please report this",
-                    stage.name, kernel.info.name, kernel.info.target, kernel.info.generator,
-                    call.failure.code, call.failure.text, call.failure.detail[0] != '\0' ? " " : "",
-                    call.failure.detail);
-  mha_internal_log(call.context, mha_last_message());
-  return MHA_INTERNAL;
-}
-
-mha_status run_stage(Call* call, const mha_stage& stage) {
-  StageRun run;
-  run.call = call;
-  run.stage = &stage;
-  run.next = 0;
-  run.done = 0;
-  bool valid = stage.operand_count <= MHA_MAX_OPERANDS && set_grid(&run);
-  for (uint64_t i = 0; valid && i < stage.operand_count; ++i) {
-    valid = set_argument(*call, stage.operands[i], &run.arguments()[i]);
-  }
-  if (!valid) {
-    return mha_internal_fail(
-        MHA_INTERNAL, "the table of stage '%s' of kernel '%s' makes no sense: please report this",
-        stage.name, call->kernel->info.name);
-  }
-  const mha_context& context = *call->context;
-  const int32_t shares =
-      run.tasks < context.threads ? static_cast<int32_t>(run.tasks) : context.threads;
-  if (shares <= 1) {
-    run_share(&run, 0);
-  } else if (context.parallel_for != nullptr) {
-    context.parallel_for(context.parallel_for_user, shares, run_share, &run);
-  } else {
-    mha_internal_pool_run(context.pool, shares, run_share, &run);
-  }
-  if (__atomic_load_n(&run.done, __ATOMIC_ACQUIRE) != run.tasks) {
-    mha_internal_record(&call->failure, mha::kHookIncomplete,
-                        "the parallel_for hook returned before its iterations were done", nullptr);
-  }
-  return call->failure.code == 0 ? MHA_OK : stage_failed(*call, stage);
-}
+using mha::Call;
 
 mha_status check_weights(const mha_kernel* kernel, const mha_weights* weights) {
   if (kernel->weight_count == 0 && weights != nullptr) {
@@ -348,9 +46,62 @@ mha_status check_workspace(const mha_kernel* kernel, const mha_call* call, size_
   return MHA_OK;
 }
 
-}  // namespace
+// All that is checked before anything is written, but for what the cache has room for.
+mha_status check_call(Call* call) {
+  const mha_kernel* kernel = call->kernel;
+  mha_status status = check_weights(kernel, call->args->weights);
+  if (status == MHA_OK) {
+    status =
+        mha_internal_check_tensors(kernel, call->args, call->entry, &call->lengths, call->views);
+  }
+  if (status != MHA_OK) return status;
+  const int64_t queries = call->lengths.symbol[MHA_SYMBOL_QUERY];
+  const int32_t threads = call->context->threads;
+  call->variant = mha_internal_variant(kernel, queries);
+  if (call->variant == nullptr) return mha_internal_no_variant(kernel, queries);
+  status = mha_internal_layout(kernel, call->variant, &call->lengths, threads, &call->layout);
+  if (status == MHA_OK) status = check_workspace(kernel, call->args, call->layout.total, threads);
+  if (status == MHA_OK) {
+    status = mha_internal_check_overlap(kernel, call->args, &call->lengths, call->views,
+                                        call->layout.total);
+  }
+  if (status == MHA_OK)
+    status = mha_internal_check_values(kernel, call->args, &call->lengths, call->views);
+  return status;
+}
 
-extern "C" mha_status mha_run(const mha_kernel* kernel, mha_context* context, const void* args) {
+mha_status run_stages(Call* call) {
+  for (uint64_t s = 0; s < call->variant->stage_count; ++s) {
+    const mha_stage& stage = call->variant->stages[s];
+    if (call->entry == mha::kAppend && (stage.flags & MHA_STAGE_APPENDS) == 0) continue;
+    const mha_status status = mha_internal_run_stage(call, &stage);
+    if (status != MHA_OK) return status;
+  }
+  return MHA_OK;
+}
+
+// The same between acquiring the call's cache and releasing it.
+mha_status run_with_cache(Call* call) {
+  const int64_t batch = call->lengths.symbol[MHA_SYMBOL_BATCH];
+  mha_status status = mha_internal_cache_begin(call->kernel, call->args,
+                                               call->entry == mha::kDecodeShared, &call->lengths);
+  if (status != MHA_OK) return status;
+  call->cache = call->args->cache;
+  status = check_call(call);
+  for (int64_t b = 0; status == MHA_OK && b < batch; ++b) {
+    mha::SequenceRow* row = &call->cache->rows[b];
+    mha_internal_set_visible(call, b, &row->keys, &row->first_key);
+  }
+  if (status == MHA_OK) {
+    status = mha_internal_cache_prepare(call->cache, call->args->layer, call->cache->rows, batch);
+  }
+  if (status == MHA_OK) status = run_stages(call);
+  mha_internal_cache_end(call->args, batch, status == MHA_OK);
+  return status;
+}
+
+mha_status run_call(const mha_kernel* kernel, mha_context* context, const void* args,
+                    mha::Entry entry) {
   mha_status status = mha_kernel_check(kernel);
   if (status != MHA_OK) return status;
   if (context == nullptr) return mha_internal_fail(MHA_INVALID_ARGUMENT, "context is NULL");
@@ -358,25 +109,35 @@ extern "C" mha_status mha_run(const mha_kernel* kernel, mha_context* context, co
   call.kernel = kernel;
   call.args = static_cast<const mha_call*>(args);
   call.context = context;
+  call.entry = entry;
+  call.cache = nullptr;
   call.failure.code = 0;
   status = mha_internal_lengths(kernel, args, true, &call.lengths);
-  if (status == MHA_OK) status = check_weights(kernel, call.args->weights);
-  if (status == MHA_OK)
-    status = mha_internal_check_tensors(kernel, call.args, &call.lengths, call.views);
-  if (status == MHA_OK) {
-    const int64_t queries = call.lengths.symbol[MHA_SYMBOL_QUERY];
-    call.variant = mha_internal_variant(kernel, queries);
-    status = call.variant == nullptr ? mha_internal_no_variant(kernel, queries)
-                                     : mha_internal_layout(kernel, call.variant, &call.lengths,
-                                                           context->threads, &call.layout);
+  if (status != MHA_OK) return status;
+  if (kernel->cache != nullptr) return run_with_cache(&call);
+  if (entry != mha::kRun || call.args->cache != nullptr) {
+    return mha_internal_fail(MHA_INVALID_ARGUMENT, "the spec of kernel '%s' has no kv_cache%s",
+                             kernel->info.name,
+                             entry == mha::kRun ? "; leave args.cache NULL" : "");
   }
-  if (status == MHA_OK)
-    status = check_workspace(kernel, call.args, call.layout.total, context->threads);
-  if (status == MHA_OK)
-    status = mha_internal_check_overlap(kernel, call.args, call.views, call.layout.total);
-  if (status == MHA_OK) status = mha_internal_check_values(kernel, &call.lengths, call.views);
-  for (uint64_t s = 0; status == MHA_OK && s < call.variant->stage_count; ++s) {
-    status = run_stage(&call, call.variant->stages[s]);
-  }
-  return status;
+  status = check_call(&call);
+  return status == MHA_OK ? run_stages(&call) : status;
 }
+
+}  // namespace
+
+extern "C" {
+
+mha_status mha_run(const mha_kernel* kernel, mha_context* context, const void* args) {
+  return run_call(kernel, context, args, mha::kRun);
+}
+
+mha_status mha_append(const mha_kernel* kernel, mha_context* context, const void* args) {
+  return run_call(kernel, context, args, mha::kAppend);
+}
+
+mha_status mha_decode_shared(const mha_kernel* kernel, mha_context* context, const void* args) {
+  return run_call(kernel, context, args, mha::kDecodeShared);
+}
+
+}  // extern "C"

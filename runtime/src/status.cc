@@ -101,6 +101,10 @@ const char* mha_status_name(mha_status status) {
       return "MHA_IO_ERROR";
     case MHA_INTERNAL:
       return "MHA_INTERNAL";
+    case MHA_CACHE_FULL:
+      return "MHA_CACHE_FULL";
+    case MHA_BUSY:
+      return "MHA_BUSY";
   }
   return "unknown mha_status";
 }

@@ -10,7 +10,9 @@ def main():
     page = (root / "docs/runtime.md").read_text()
     header = (root / "runtime/include/mha/mha.h").read_text()
     problems = []
-    for language, file in (("c", "tests/runtime/doc_example.c"), ("yaml", "tests/runtime/example.yaml")):
+    for language, file in (("c", "tests/runtime/doc_example.c"), ("yaml", "tests/runtime/example.yaml"),
+                           ("c", "tests/runtime/doc_cached_example.c"),
+                           ("yaml", "tests/runtime/cached_example.yaml")):
         source = (root / file).read_text()
         if f"```{language}\n{source}```" not in page:
             problems.append(f"docs/runtime.md does not show {file} as it is")

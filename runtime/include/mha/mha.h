@@ -192,7 +192,7 @@ mha_status mha_cache_pages(mha_cache* cache, int64_t* free_pages, int64_t* pages
 mha_status mha_sequence_create(mha_cache* cache, int32_t* sequence);
 /* A new sequence that begins as the old one stands now, and shares its pages. */
 mha_status mha_sequence_fork(mha_cache* cache, int32_t sequence, int32_t* fork);
-/* Forgets all keys from `length` on, in every layer; a sequence that is not longer stays. */
+/* Forgets all keys from `length` on, in every layer; length is at most what the sequence has. */
 mha_status mha_sequence_rewind(mha_cache* cache, int32_t sequence, int64_t length);
 /* The keys that the sequence has in every layer (of its shortest one). */
 mha_status mha_sequence_length(mha_cache* cache, int32_t sequence, int64_t* length);
