@@ -1,6 +1,7 @@
 #include "tools/reference/heads.h"
 
 #include <algorithm>
+#include <cfloat>
 #include <cmath>
 #include <type_traits>
 
@@ -26,6 +27,12 @@ std::vector<int64_t> rows_of(int64_t rows, int64_t length, const RowFilter& want
   return chosen;
 }
 
+double largest_of(const Array& array) {
+  double largest = 0;
+  for (double value : array.values) largest = std::max(largest, std::abs(value));
+  return largest;
+}
+
 template <typename T>
 std::vector<T> bias_numbers(const Array* bias, int64_t count) {
   return bias != nullptr ? numbers<T>(*bias) : std::vector<T>(static_cast<size_t>(count));
@@ -41,6 +48,9 @@ void project(const Array& x_array, const Array& weight, const Array* bias, Heads
   const std::vector<T> x = numbers<T>(x_array), w = numbers<T>(weight);
   const std::vector<T> b = bias_numbers<T>(bias, result->heads * width);
   const int64_t rows = result->batch * length;
+  // Instructions that multiply bf16 take numbers below the smallest normal one for 0.
+  const double denormals =
+      FLT_MIN * static_cast<double>(m) * (1 + largest_of(x_array) + largest_of(weight));
   const std::vector<int64_t> chosen = rows_of(rows, length, wanted);
   const auto count = static_cast<int64_t>(chosen.size());
   parallel_for((count + kRows - 1) / kRows, [&](int64_t group) {
@@ -56,7 +66,8 @@ void project(const Array& x_array, const Array& weight, const Array* bias, Heads
         if constexpr (std::is_same_v<T, double>) {
           double magnitude = 0;
           result->values[at] = dot(x_row, w_row, m, &magnitude) + bias_value;
-          result->errors[at] = sum_error(m) * (magnitude + std::abs(bias_value));
+          result->errors[at] =
+              sum_error(m) * (magnitude + std::abs(bias_value)) + (magnitude == 0 ? 0 : denormals);
         } else {
           result->values[at] = dot(x_row, w_row, m) + bias_value;
         }

@@ -15,12 +15,12 @@ struct Sequence {
   int64_t b = 0, first = 0, count = 0;
 };
 
-// The mask is not packed: [b, :, :count, :count], where an axis of 1 stays.
-Array mask_of(const Array& mask, const Sequence& sequence) {
-  auto extent = [&](size_t axis) {
-    return mask.shape[axis] == 1 ? 1 : std::min(mask.shape[axis], sequence.count);
+// The mask is not packed: [b, :, :count, :past + count], where an axis of 1 stays.
+Array mask_of(const Array& mask, const Sequence& sequence, int64_t past) {
+  auto extent = [&](size_t axis, int64_t count) {
+    return mask.shape[axis] == 1 ? 1 : std::min(mask.shape[axis], count);
   };
-  Array part{{1, mask.shape[1], extent(2), extent(3)}, {}};
+  Array part{{1, mask.shape[1], extent(2, sequence.count), extent(3, past + sequence.count)}, {}};
   const int64_t b = mask.shape[0] == 1 ? 0 : sequence.b;
   for (int64_t h = 0; h < part.shape[1]; ++h) {
     for (int64_t i = 0; i < part.shape[2]; ++i) {
@@ -34,16 +34,21 @@ Array mask_of(const Array& mask, const Sequence& sequence) {
 
 Arrays inputs_of(const Spec& spec, const CallLengths& lengths, const Arrays& inputs,
                  const Sequence& sequence) {
-  Arrays parts = inputs;  // the weights as they are
+  Arrays parts = inputs;  // weights and tables as they are
   parts.erase("sequence_starts");
   for (const TensorDecl& decl : input_tensors(spec, lengths)) {
     const Array& whole = input_named(inputs, decl.name);
-    if (decl.name == "sequence_starts") continue;
+    if (is_table(spec, decl.name)) continue;
     if (decl.name == "mask") {
-      parts["mask"] = mask_of(whole, sequence);
-    } else if (decl.axes == "B") {
-      parts[decl.name] = {{1}, {whole.values[static_cast<size_t>(sequence.b)]}};
-    } else {
+      parts["mask"] = mask_of(whole, sequence, lengths.past);
+    } else if (decl.axes == "B" || decl.axes.starts_with("B,")) {
+      Array part = whole;
+      part.shape[0] = 1;
+      const int64_t size = decl.elements() / lengths.batch;
+      const auto begin = whole.values.begin() + sequence.b * size;
+      part.values.assign(begin, begin + size);
+      parts[decl.name] = std::move(part);
+    } else if (decl.axes.starts_with("T,")) {
       // Rows: [T, ...] becomes [1, count, ...].
       const int64_t width = decl.elements() / lengths.total;
       Array part{{1, sequence.count}, {}};
@@ -60,6 +65,7 @@ Arrays inputs_of(const Spec& spec, const CallLengths& lengths, const Arrays& inp
 // the heads lie inside the rows.
 void place(const Array& part, const Sequence& sequence, int64_t total, int64_t heads,
            Array* whole) {
+  if (sequence.count == 0) return;
   const int64_t wide = static_cast<int64_t>(whole->values.size()) / (heads * total);
   const int64_t narrow = static_cast<int64_t>(part.values.size()) / (heads * sequence.count);
   for (int64_t h = 0; h < heads; ++h) {
@@ -68,6 +74,17 @@ void place(const Array& part, const Sequence& sequence, int64_t total, int64_t h
                   whole->values.begin() + (h * total + sequence.first + i) * wide);
     }
   }
+}
+
+// A sequence's part of [B, P + Ln, G, width].
+void place_present(const Reference& part, const TensorDecl& decl, int64_t b, Reference* whole) {
+  const int64_t first = b * (decl.elements() / decl.shape[0]);
+  const std::vector<double>& values = part.outputs.at(decl.name).values;
+  std::copy(values.begin(), values.end(), whole->outputs[decl.name].values.begin() + first);
+  const auto bound = part.bounds.find(decl.name);
+  if (bound == part.bounds.end()) return;
+  std::copy(bound->second.values.begin(), bound->second.values.end(),
+            whole->bounds[decl.name].values.begin() + first);
 }
 
 }  // namespace
@@ -80,13 +97,18 @@ Reference packed_reference(const Spec& spec, const CallLengths& lengths, const A
     Array empty{decl.shape, std::vector<double>(static_cast<size_t>(decl.elements()))};
     result.bounds[decl.name] = empty;
     if (decl.name == "scores_masked") {
-      std::fill(empty.values.begin(), empty.values.end(), -std::numeric_limits<double>::infinity());
+      const int64_t size = decl.elements() / spec.heads;
+      for (int64_t h = 0; h < spec.heads; ++h) {
+        if (is_pruned(spec, h)) continue;
+        std::fill_n(empty.values.begin() + h * size, size,
+                    -std::numeric_limits<double>::infinity());
+      }
     }
     result.outputs[decl.name] = std::move(empty);
   }
   if (spec.top_k > 0) {
     result.top_rows.resize(static_cast<size_t>(spec.heads * lengths.total));
-    result.keys = lengths.key;
+    result.keys = lengths.all_keys();
   }
 
   const Array& starts = input_named(inputs, "sequence_starts");
@@ -96,15 +118,23 @@ Reference packed_reference(const Spec& spec, const CallLengths& lengths, const A
     sequence.first = static_cast<int64_t>(starts.values[static_cast<size_t>(b)]);
     sequence.count =
         static_cast<int64_t>(starts.values[static_cast<size_t>(b + 1)]) - sequence.first;
-    if (sequence.count == 0) continue;
+    if (sequence.count == 0 && !spec.kv_cache) continue;
     Spec alone = spec;
     alone.packed = false;
     alone.batch = {1, 1};
     alone.query_length = alone.key_length = {1, sequence.count};
-    const CallLengths its{1, sequence.count, sequence.count, 0};
+    CallLengths its{1, sequence.count, sequence.count, 0};
+    its.first_sequence = lengths.first_sequence + sequence.b;
+    its.past = lengths.past;
+    its.pages = lengths.pages;
+    its.blocks = lengths.blocks;
     const Reference part = unpacked(alone, its, inputs_of(spec, lengths, inputs, sequence));
 
     for (const TensorDecl& decl : output_tensors(spec, lengths)) {
+      if (decl.name.starts_with("present_")) {
+        place_present(part, decl, sequence.b, &result);
+        continue;
+      }
       const int64_t heads = decl.axes.starts_with("H,") ? spec.heads : 1;
       place(part.outputs.at(decl.name), sequence, lengths.total, heads, &result.outputs[decl.name]);
       // A plain computation has no bounds.

@@ -8,8 +8,12 @@
 
 #include "generator/spec/error.h"
 #include "tools/reference/heads.h"
+#include "tools/reference/operands.h"
 #include "tools/reference/packed.h"
+#include "tools/reference/precision.h"
+#include "tools/reference/rotation.h"
 #include "tools/reference/row.h"
+#include "tools/reference/scores.h"
 #include "tools/reference/sums.h"
 #include "tools/reference/visibility.h"
 
@@ -42,41 +46,35 @@ class Computation {
         lengths_(lengths),
         inputs_(inputs),
         wanted_(wanted),
-        visibility_(spec, lengths, inputs) {
-    for (int64_t b = 0; wanted_ && b < lengths.batch; ++b) {
-      bool any = false;
-      for (int64_t i = 0; i < lengths.query; ++i) any = any || wanted_(b, i);
-      wanted_sequences_.push_back(any);
-    }
-  }
+        visibility_(spec, lengths, inputs),
+        stages_(spec, inputs, visibility_) {}
 
   Reference run() {
     make_outputs();
     const bool block = spec_.op == Op::kBlock;
-    const std::string memory = spec_.cross ? "memory" : "x";
-    const Heads<T> q =
-        block ? projected("x", "w_q", "b_q", heads(spec_.heads, query_, spec_.d_head), wanted_)
-              : given("query", heads(spec_.heads, query_, spec_.d_head));
-    const Heads<T> k =
-        block ? projected(memory, "w_k", "b_k", heads(kv_heads_, key_, spec_.d_head), of_keys())
-              : given("key", heads(kv_heads_, key_, spec_.d_head));
-    const Heads<T> v =
-        block ? projected(memory, "w_v", "b_v", heads(kv_heads_, key_, spec_.d_value), of_keys())
-              : given("value", heads(kv_heads_, key_, spec_.d_value));
-    Heads<T> o = heads(spec_.heads, query_, spec_.d_value);
-    attend(q, k, v, &o);
+    const Operands<T> in = operands_of<T>(spec_, lengths_, inputs_, visibility_, wanted_);
+    denormals_ = losses_to_denormals(in);
+    Heads<T> o(lengths_.batch, spec_.heads, query_, spec_.d_value, kBounds);
+    attend(in.q, in.k, in.v, &o);
+    round_rows(spec_.dtype, block ? kRoundingsInSquares : 1, &o);
     const Output output = outputs("output");
     if (output && block) {
       const Array* bias = spec_.projection_bias.out ? &input_named(inputs_, "b_o") : nullptr;
-      project_out(o, input_named(inputs_, "w_o"), bias, output.values, output.bounds, wanted_);
+      project_out(o, stored_weight(input_named(inputs_, "w_o"), spec_.weights), bias, output.values,
+                  output.bounds, wanted_);
+      round_output(output);
     } else if (output) {
       give(o, output);
+    }
+    if (spec_.kv_cache) {
+      give(in.k, outputs("present_key"));
+      give(in.v, outputs("present_value"));
     }
     return std::move(result_);
   }
 
  private:
-  // All zero: what a row that sees no key has, but for lse and scores_masked.
+  // All zero: what a pruned head has, and a row that sees no key but for lse and scores_masked.
   void make_outputs() {
     for (const TensorDecl& tensor : output_tensors(spec_, lengths_)) {
       Array zeros{tensor.shape, std::vector<double>(static_cast<size_t>(tensor.elements()))};
@@ -85,6 +83,10 @@ class Computation {
     }
     if (kBounds && spec_.top_k > 0) {
       result_.top_rows.resize(static_cast<size_t>(lengths_.batch * spec_.heads * query_));
+      for (size_t row = 0; row < result_.top_rows.size(); ++row) {
+        const int64_t head = static_cast<int64_t>(row) / query_ % spec_.heads;
+        result_.top_rows[row].pruned = is_pruned(spec_, head);
+      }
       result_.keys = key_;
     }
   }
@@ -95,54 +97,36 @@ class Computation {
     return {&found->second, kBounds ? &result_.bounds.at(name) : nullptr};
   }
 
-  Heads<T> heads(int64_t count, int64_t length, int64_t width) const {
-    return Heads<T>(lengths_.batch, count, length, width, kBounds);
-  }
-
-  // A tensor of op attention, [B,L,heads,width] or [B,heads,L,width].
-  Heads<T> given(const std::string& name, Heads<T> result) const {
-    const std::vector<double>& values = input_named(inputs_, name).values;
-    for_rows(result, [&](size_t at, size_t callers) {
-      std::copy_n(values.begin() + static_cast<ptrdiff_t>(callers), result.width,
-                  result.values.begin() + static_cast<ptrdiff_t>(at));
-    });
-    return result;
-  }
-
-  Heads<T> projected(const std::string& x, const std::string& weight, const std::string& bias,
-                     Heads<T> result, const RowFilter& wanted) const {
-    const Array* b = inputs_.count(bias) > 0 ? &inputs_.at(bias) : nullptr;
-    project(input_named(inputs_, x), input_named(inputs_, weight), b, &result, wanted);
-    return result;
-  }
-
-  // Keys and values of sequences with a wanted row.
-  RowFilter of_keys() const {
-    if (!wanted_) return {};
-    return [this](int64_t b, int64_t) -> bool { return wanted_sequences_[static_cast<size_t>(b)]; };
-  }
-
-  // o in the caller's layout.
+  // Rows in the caller's layout.
   void give(const Heads<T>& o, const Output& output) const {
-    for_rows(o, [&](size_t at, size_t callers) {
+    for_rows(o, spec_.layout, [&](size_t at, size_t callers) {
       std::copy_n(&o.values[at], o.width, &output.values->values[callers]);
       if constexpr (kBounds) std::copy_n(&o.errors[at], o.width, &output.bounds->values[callers]);
     });
   }
 
-  // Where each row lies in `rows` and in the caller's tensor.
-  template <typename F>
-  void for_rows(const Heads<T>& rows, F f) const {
-    for (int64_t b = 0; b < rows.batch; ++b) {
-      for (int64_t h = 0; h < rows.heads; ++h) {
-        for (int64_t i = 0; i < rows.length; ++i) {
-          const int64_t row = spec_.layout == Layout::kBshd
-                                  ? (b * rows.length + i) * rows.heads + h
-                                  : (b * rows.heads + h) * rows.length + i;
-          f(rows.at(b, h, i), static_cast<size_t>(row * rows.width));
-        }
+  // A block's output, as it is stored.
+  void round_output(const Output& output) const {
+    if (!is_half(spec_.dtype)) return;
+    for (size_t n = 0; n < output.values->values.size(); ++n) {
+      double& value = output.values->values[n];
+      if constexpr (kBounds) {
+        double& bound = output.bounds->values[n];
+        bound += rounding_error(spec_.dtype, std::abs(value) + bound);
+      } else {
+        value = round_to(spec_.dtype, static_cast<float>(value));
       }
     }
+  }
+
+  // Instructions that multiply bf16 take numbers below the smallest normal one for 0.
+  double losses_to_denormals(const Operands<T>& in) const {
+    if (spec_.dtype != Dtype::kBF16) return FLT_MIN;
+    T largest = 1;
+    for (const Heads<T>* rows : {&in.q, &in.k}) {
+      for (T value : rows->values) largest = std::max(largest, std::abs(value));
+    }
+    return FLT_MIN * (1 + 2 * static_cast<double>(spec_.d_head) * largest);
   }
 
   // softmax(scale * q k^T) v of every head; query head h uses the keys and values of head
@@ -158,6 +142,7 @@ class Computation {
       const int64_t last = std::min(query_, first + kRows);
       std::vector<T> sums(mean ? static_cast<size_t>((last - first) * key_) : 0);
       for (int64_t h = 0; h < spec_.heads; ++h) {
+        if (is_pruned(spec_, h)) continue;
         for (int64_t i = first; i < last; ++i) {
           if (wanted_ && !wanted_(b, i)) continue;
           const Row<T> row = row_of(q, k, b, h, i);
@@ -201,24 +186,28 @@ class Computation {
                                            &k.errors[k_at], q.width);
         score.error =
             std::abs(spec_.scale) * (sum_error(q.width) * magnitude + std::sqrt(squares)) +
-            (magnitude == 0 ? 0 : FLT_MIN);
+            (magnitude == 0 ? 0 : denormals_);
       }
       return score;
     };
-    for (const char* name : {"scores", "scores_capped"}) {
-      const Output scores = outputs(name);
-      for (int64_t j = 0; scores && j < key_; ++j) {
-        const Score<T> score = score_of(j);
-        scores.set(row * static_cast<size_t>(key_) + static_cast<size_t>(j), score.value,
-                   score.error);
-      }
+    const Output raw = outputs("scores"), capped = outputs("scores_capped");
+    for (int64_t j = 0; (raw || capped) && j < key_; ++j) {
+      const size_t at = row * static_cast<size_t>(key_) + static_cast<size_t>(j);
+      const Score<T> score = score_of(j), after = stages_.capped(score);
+      if (raw) raw.set(at, score.value, score.error);
+      if (capped) capped.set(at, after.value, after.error);
     }
     std::vector<Score<T>> visible;
     for (int64_t j : visibility_.keys(b, h, i)) {
-      visible.push_back(score_of(j));
+      const Score<T> score = stages_.placed(stages_.capped(score_of(j)), b, h, i);
+      if (std::isinf(score.value) && score.value < 0) continue;  // hidden by a rule
+      visible.push_back(score);
       if (visibility_.additive()) add_mask(&visible.back(), visibility_.mask(b, h, i, j));
     }
-    return Row<T>(std::move(visible), visibility_.additive());
+    const T sink = spec_.sink
+                       ? static_cast<T>(input_named(inputs_, "sink").values[static_cast<size_t>(h)])
+                       : -std::numeric_limits<T>::infinity();
+    return Row<T>(std::move(visible), visibility_.additive() || stages_.replaces(), sink);
   }
 
   // o[i] = sum_j p_j v_j
@@ -229,9 +218,12 @@ class Computation {
     T* o_row = &o->values[o->at(b, h, i)];
     for (size_t n = 0; n < row.p.size(); ++n) {
       const T* v_row = &v.values[v.at(b, g, row.scores[n].key)];
-      for (size_t c = 0; c < width; ++c) o_row[c] += row.p[n] * v_row[c];
+      const T p = for_product(row, n);
+      for (size_t c = 0; c < width; ++c) o_row[c] += p * v_row[c];
     }
     if constexpr (kBounds) {
+      // Only a product of bf16 takes probabilities of fewer bits.
+      const double of_p = spec_.dtype == Dtype::kBF16 ? unit_roundoff(spec_.dtype) : 0;
       std::vector<double> magnitude(width), inherited(width), v_max(width);
       for (size_t n = 0; n < row.p.size(); ++n) {
         const size_t v_at = v.at(b, g, row.scores[n].key);
@@ -245,10 +237,22 @@ class Computation {
       for (size_t c = 0; c < width; ++c) {
         // The last term: probabilities below the smallest normal float may become 0.
         o->errors[o->at(b, h, i) + c] =
-            std::min(row.relative * magnitude[c], 2 * v_max[c]) + inherited[c] +
+            std::min((row.relative + of_p) * magnitude[c], 2 * v_max[c]) + inherited[c] +
             2 * FLT_MIN * static_cast<double>(row.p.size()) * std::max(v_max[c], 1.0);
       }
     }
+  }
+
+  // A probability as the product with V takes it: exp(s - top) in bf16 there, over the sum of those
+  // that were not rounded.
+  T for_product(const Row<T>& row, size_t n) const {
+    if constexpr (!kBounds) {
+      if (spec_.dtype == Dtype::kBF16) {
+        const T over = std::exp(row.scores[n].value - row.top);
+        return round_to(spec_.dtype, over) / row.sum;
+      }
+    }
+    return row.p[n];
   }
 
   static double weight_bound(const Row<T>& row, size_t n) {
@@ -263,7 +267,7 @@ class Computation {
       const double n = static_cast<double>(row.p.size());
       const double bound = row.score_error + sum_error(static_cast<int64_t>(n)) +
                            2 * kEps * std::abs(static_cast<double>(row.lse));
-      lse.set(at, row.lse, n == 0 ? 0 : bound);
+      lse.set(at, row.lse, n == 0 && !spec_.sink ? 0 : bound);
     }
     if (const Output weights = outputs("weights")) {
       for (size_t n = 0; n < row.p.size(); ++n) {
@@ -306,9 +310,10 @@ class Computation {
   const CallLengths& lengths_;
   const Arrays& inputs_;
   const RowFilter wanted_;
-  std::vector<bool> wanted_sequences_;
   const Visibility visibility_;
-  const int64_t query_ = lengths_.query, key_ = lengths_.key, kv_heads_ = spec_.kv_heads;
+  const ScoreStages<T> stages_;
+  const int64_t query_ = lengths_.query, key_ = lengths_.all_keys();
+  double denormals_ = 0;  // what products may lose of a score
   Reference result_;
 };
 
@@ -328,6 +333,7 @@ Reference reference(const Spec& spec, const CallLengths& lengths, const Arrays& 
 }
 
 bool can_sample_rows(const Spec& spec) {
+  if (spec.kv_cache) return false;
   const bool finite = !spec.wants("lse") && !spec.wants("scores_masked") && spec.top_k == 0;
   return finite && !spec.packed;
 }

@@ -47,29 +47,33 @@ void add_mask(Score<T>* score, double mask) {
 template <typename T>
 struct Row {
   std::vector<Score<T>> scores;  // of the keys that the row sees, ascending by key
-  std::vector<T> p;              // their softmax, in the same order
-  T lse = 0;                     // -infinity where the row sees no key
-  bool poisoned = false;         // a score is NaN or +infinity, and so is all of the row NaN
-  double score_error = 0;        // of the scores that count
-  double relative = 0;           // error of each p
+  std::vector<T> p;              // their softmax, in the same order: exp(score - top) / sum
+  T top = 0, sum = 0;
+  T lse = 0;               // the sink's logit or -infinity where the row sees no key
+  bool poisoned = false;   // a score is NaN or +infinity, and so is all of the row NaN
+  double score_error = 0;  // of the scores that count
+  double relative = 0;     // error of each p
 
-  Row(std::vector<Score<T>> visible, bool additive) : scores(std::move(visible)) {
-    T top = -std::numeric_limits<T>::infinity();
+  // `sink`: a logit that joins the sum; -infinity: none. `replaced`: scores are no longer just
+  // products, so that a kernel may have to turn them to units of log2.
+  Row(std::vector<Score<T>> visible, bool replaced, T sink) : scores(std::move(visible)) {
+    top = sink;
+    poisoned = !(sink < std::numeric_limits<T>::infinity());
     for (const Score<T>& score : scores) {
       top = std::max(top, score.value);
       poisoned |= !(score.value < std::numeric_limits<T>::infinity());
     }
     if (poisoned) top = std::numeric_limits<T>::quiet_NaN();  // max() drops a NaN
-    T sum = 0;
+    sum = std::isinf(sink) && sink < 0 ? 0 : std::exp(sink - top);
     for (const Score<T>& score : scores) {
       p.push_back(std::exp(score.value - top));
       sum += p.back();
     }
     for (T& value : p) value /= sum;
-    lse = scores.empty() ? -std::numeric_limits<T>::infinity() : top + std::log(sum);
+    lse = scores.empty() ? sink : top + std::log(sum);
     if constexpr (std::is_same_v<T, double>) {
-      if (additive) conversion_errors(top);
-      score_error = error_of_those_that_count();
+      if (replaced) conversion_errors(top);
+      score_error = error_of_those_that_count(sink);
       // A probability is off by exp of twice the error of a score (its own, and that of the sum),
       // by the error of exp itself, and by the roundings of the sum.
       relative = std::expm1(2 * score_error) + sum_error(static_cast<int64_t>(scores.size()));
@@ -77,8 +81,8 @@ struct Row {
   }
 
  private:
-  // A kernel may turn s + m to units of log2, which rounds once more; but what is equal stays
-  // equal.
+  // A kernel may turn s + m, or what a rule gives, to units of log2, which rounds once more; but
+  // what is equal stays equal.
   void conversion_errors(double top) {
     for (Score<T>& score : scores) {
       if (score.error > 0 || score.value != top) score.error += 2 * kEps * std::abs(score.value);
@@ -87,11 +91,12 @@ struct Row {
 
   // The largest, keys left out whose probability vanishes in float32 whatever the errors are: an
   // additive mask of -1e38 has a large error and no weight.
-  double error_of_those_that_count() const {
+  double error_of_those_that_count(double sink) const {
     constexpr double kVanishes = 110;  // exp(-110) is below half the smallest float32
-    double surely = -std::numeric_limits<double>::infinity();
+    const double sink_error = std::isinf(sink) ? 0 : 2 * kEps * std::abs(sink);
+    double surely = sink - sink_error;
     for (const Score<T>& score : scores) surely = std::max(surely, score.value - score.error);
-    double largest = 0;
+    double largest = sink + sink_error < surely - kVanishes ? 0 : sink_error;
     for (const Score<T>& score : scores) {
       if (score.value + score.error < surely - kVanishes) continue;
       largest = std::max(largest, score.error);

@@ -1,5 +1,6 @@
 #include "tools/reference/tensors.h"
 
+#include <algorithm>
 #include <map>
 #include <sstream>
 
@@ -15,7 +16,12 @@ TensorDecl declare(const Spec& spec, const CallLengths& lengths, const std::stri
       {"B+1", lengths.batch + 1},
       {"T", lengths.total},
       {"Lq", lengths.query},
-      {"Lk", lengths.key},
+      {"Lk", lengths.all_keys()},
+      {"Ln", lengths.key},  // new keys, behind a cache
+      {"P", lengths.past},
+      {"pages", lengths.pages},
+      {"n", lengths.blocks},
+      {"page", spec.kv_cache ? spec.kv_cache->page : 0},
       {"H", spec.heads},
       {"G", spec.kv_heads},
       {"D", spec.d_head},
@@ -29,8 +35,21 @@ TensorDecl declare(const Spec& spec, const CallLengths& lengths, const std::stri
   };
   TensorDecl tensor{name, dtype, axes, {}};
   std::istringstream words(axes);
-  for (std::string axis; std::getline(words, axis, ',');) tensor.shape.push_back(sizes.at(axis));
+  for (std::string axis; std::getline(words, axis, ',');) {
+    const bool number = axis.find_first_not_of("0123456789") == std::string::npos;
+    tensor.shape.push_back(number ? std::stoll(axis) : sizes.at(axis));
+  }
   return tensor;
+}
+
+// Of a block among its weights, of op attention among its inputs.
+template <typename Add>
+void add_small_weights(Add add, const Spec& spec, Dtype dtype) {
+  if (spec.sink) add("sink", dtype, "H");
+  if (!spec.qk_norm) return;
+  const bool all = spec.qk_norm->all_width;
+  add("q_norm", dtype, all ? "H*D" : "D");
+  add("k_norm", dtype, all ? "G*D" : "D");
 }
 
 }  // namespace
@@ -56,13 +75,25 @@ std::vector<TensorDecl> input_tensors(const Spec& spec, const CallLengths& lengt
     tensors.push_back(declare(spec, lengths, name, dtype, axes));
   };
   const bool bhsd = spec.layout == Layout::kBhsd;
+  const bool cache = spec.kv_cache.has_value();
+  const std::string keys = cache ? "Ln" : "Lk";
+  auto add_rows = [&](const char* name, const std::string& length, const std::string& heads,
+                      const std::string& width) {
+    const std::string axes =
+        bhsd ? heads + "," + length + "," + width : length + "," + heads + "," + width;
+    add(name, spec.dtype, ("B," + axes).c_str());
+  };
   if (spec.op == Op::kBlock) {
     add("x", spec.dtype, spec.packed ? "T,M" : "B,Lq,M");
-    if (spec.cross) add("memory", spec.dtype, spec.packed ? "T,M" : "B,Lk,M");
+    if (spec.cross) add("memory", spec.dtype, (spec.packed ? "T,M" : "B," + keys + ",M").c_str());
+  } else if (spec.packed) {
+    add("query", spec.dtype, "T,H,D");
+    add("key", spec.dtype, "T,G,D");
+    add("value", spec.dtype, "T,G,Dv");
   } else {
-    add("query", spec.dtype, spec.packed ? "T,H,D" : bhsd ? "B,H,Lq,D" : "B,Lq,H,D");
-    add("key", spec.dtype, spec.packed ? "T,G,D" : bhsd ? "B,G,Lk,D" : "B,Lk,G,D");
-    add("value", spec.dtype, spec.packed ? "T,G,Dv" : bhsd ? "B,G,Lk,Dv" : "B,Lk,G,Dv");
+    add_rows("query", "Lq", "H", "D");
+    add_rows("key", keys, "G", "D");
+    add_rows("value", keys, "G", "Dv");
   }
   if (spec.mask.tensor != MaskTensor::kNone) {
     add("mask", spec.mask.tensor == MaskTensor::kBool ? Dtype::kBool : Dtype::kF32, "B,H,Lq,Lk");
@@ -70,7 +101,22 @@ std::vector<TensorDecl> input_tensors(const Spec& spec, const CallLengths& lengt
   if (spec.mask.key_lengths) add("key_lengths", Dtype::kI32, "B");
   if (spec.mask.key_starts) add("key_starts", Dtype::kI32, "B");
   if (spec.query_offset == QueryOffset::kInput) add("query_offset", Dtype::kI32, "B");
+  if (spec.op == Op::kAttention) add_small_weights(add, spec, Dtype::kF32);
+  if (cache && lengths.pages > 0) {
+    add("past_key", spec.dtype, "pages,page,G,D");
+    add("past_value", spec.dtype, "pages,page,G,Dv");
+    add("block_table", Dtype::kI32, "B,n");
+  } else if (cache) {
+    add_rows("past_key", "P", "G", "D");
+    add_rows("past_value", "P", "G", "Dv");
+  }
+  if (cache) add("cache_lengths", Dtype::kI32, "B");
   if (spec.packed) add("sequence_starts", Dtype::kI32, "B+1");
+  for (const Table& table : spec.tables) {
+    std::string axes;
+    for (const std::string& axis : table.shape) axes += (axes.empty() ? "" : ",") + axis;
+    add(table.name.c_str(), table.dtype, axes.c_str());
+  }
   return tensors;
 }
 
@@ -78,7 +124,7 @@ std::vector<TensorDecl> weight_tensors(const Spec& spec) {
   std::vector<TensorDecl> tensors;
   if (spec.op != Op::kBlock) return tensors;
   auto add = [&](const char* name, const char* axes) {
-    tensors.push_back(declare(spec, {}, name, spec.weights, axes));
+    tensors.push_back(declare(spec, {}, name, Dtype::kF32, axes));
   };
   add("w_q", "H*D,M");
   add("w_k", "G*D,M");
@@ -89,6 +135,8 @@ std::vector<TensorDecl> weight_tensors(const Spec& spec) {
   if (spec.projection_bias.k) add("b_k", "G*D");
   if (spec.projection_bias.v) add("b_v", "G*Dv");
   if (output && spec.projection_bias.out) add("b_o", "M");
+  add_small_weights([&](const char* name, Dtype, const char* axes) { add(name, axes); }, spec,
+                    Dtype::kF32);
   return tensors;
 }
 
@@ -121,13 +169,27 @@ std::vector<TensorDecl> output_tensors(const Spec& spec, const CallLengths& leng
     add("top_weights", Dtype::kF32, head_rows + ",k");
     add("top_indices", Dtype::kI32, head_rows + ",k");
   }
+  if (spec.kv_cache) {
+    add("present_key", spec.dtype, bhsd ? "B,G,Lk,D" : "B,Lk,G,D");
+    add("present_value", spec.dtype, bhsd ? "B,G,Lk,Dv" : "B,Lk,G,Dv");
+  }
   return tensors;
+}
+
+bool is_table(const Spec& spec, const std::string& name) {
+  return std::any_of(spec.tables.begin(), spec.tables.end(),
+                     [&](const Table& table) { return table.name == name; });
+}
+
+bool is_pruned(const Spec& spec, int64_t head) {
+  return std::binary_search(spec.pruned_heads.begin(), spec.pruned_heads.end(), head);
 }
 
 CallLengths max_lengths(const Spec& spec) {
   CallLengths lengths{spec.batch.max, spec.query_length.max,
                       spec.key_length_given ? spec.key_length.max : spec.query_length.max, 0};
   if (spec.packed) lengths.total = lengths.batch * lengths.query;
+  if (spec.kv_cache) lengths.past = std::max<int64_t>(spec.kv_cache->capacity - lengths.key, 0);
   return lengths;
 }
 

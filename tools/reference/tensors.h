@@ -20,6 +20,13 @@ struct CallLengths {
   int64_t query = 1;
   int64_t key = 1;
   int64_t total = 0;  // T; packed batches only
+  // What rules and tables call the first sequence, where it is one out of a batch.
+  int64_t first_sequence = 0;
+  // With kv_cache: P, the most keys that a sequence has cached; `key` are the new ones. Of a past
+  // in pages: how many there are, and how many entries a row of the block table has.
+  int64_t past = 0;
+  int64_t pages = 0, blocks = 0;
+  int64_t all_keys() const { return past + key; }
 };
 
 struct TensorDecl {
@@ -41,15 +48,22 @@ using Arrays = std::map<std::string, Array>;
 // "[2,7,4,64]"
 std::string shape_text(const std::vector<int64_t>& shape);
 
-// What a call reads, weights left out. The mask is declared with its full shape [B,H,Lq,Lk]; a call
+// What a call reads, weights left out: in the order of SPEC section 4, then the tables that its
+// rules read. The mask is declared with its full shape [B,H,Lq,Lk]; a call
 // may give 1 for any of its axes.
 std::vector<TensorDecl> input_tensors(const Spec& spec, const CallLengths& lengths);
-// w_q, w_k, w_v, w_o and the biases of a block; empty for op attention.
+// w_q, w_k, w_v, w_o, the biases, norms and the sink of a block; empty for op attention. They are
+// given in float32 whatever their storage is.
 std::vector<TensorDecl> weight_tensors(const Spec& spec);
-// What a call writes: the spec's outputs in its order, then top_weights and top_indices.
+// What a call writes: the spec's outputs in its order, then top_weights and top_indices, then
+// present_key and present_value.
 std::vector<TensorDecl> output_tensors(const Spec& spec, const CallLengths& lengths);
 
-// The maxima of the spec; a packed batch is full.
+// Whether that input is a table of the rules.
+bool is_table(const Spec& spec, const std::string& name);
+bool is_pruned(const Spec& spec, int64_t head);
+
+// The maxima of the spec; a packed batch is full, and so is a cache after the call.
 CallLengths max_lengths(const Spec& spec);
 
 }  // namespace mha

@@ -79,6 +79,8 @@ ExpectedTop expected_top(const std::vector<TopRow>& rows, int64_t keys, const Ar
       if (row.poisoned) {
         right = index >= -1 && index < static_cast<double>(keys);
         expected.weights.values[at] = weights.values[at] == 0 ? 0 : kNan;
+      } else if (row.pruned) {
+        right = index == 0;
       } else if (rank >= row.visible) {
         right = index == -1;
       } else {

@@ -21,6 +21,7 @@ struct TopRow {
   std::vector<TopKey> keys;
   int64_t visible = 0;    // keys that the row sees
   bool poisoned = false;  // a NaN among its scores: no promise on which keys
+  bool pruned = false;    // of a head that is not computed: 0 all over
 };
 
 // The places in `row` of its k strongest keys, equal scores by key; fewer where it sees fewer.

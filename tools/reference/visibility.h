@@ -3,10 +3,12 @@
 #define MHA_TOOLS_REFERENCE_VISIBILITY_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "generator/spec/spec.h"
+#include "tools/reference/rules.h"
 #include "tools/reference/tensors.h"
 
 namespace mha {
@@ -24,6 +26,13 @@ class Visibility {
   // What the mask tensor holds for a pair.
   double mask(int64_t b, int64_t h, int64_t i, int64_t j) const;
 
+  // Where query i of sequence b stands among the keys.
+  int64_t position(int64_t b, int64_t i) const { return i + offset(b); }
+  // Keys that stood in the cache before the call.
+  int64_t cached(int64_t b) const;
+  // What the names of a rule stand for at a pair; the score is left out.
+  RuleScope scope(int64_t b, int64_t h, int64_t i, int64_t j) const;
+
  private:
   int64_t index(const std::string& name, int64_t b) const;
   int64_t key_limit(int64_t b) const;
@@ -33,6 +42,8 @@ class Visibility {
   const CallLengths& lengths_;
   const Arrays& inputs_;
   const Array* mask_ = nullptr;
+  // In float32: a condition that real numbers settle is the same for everybody.
+  std::optional<Rule> rule_;
 };
 
 // The input of that name; throws InternalError where there is none.
