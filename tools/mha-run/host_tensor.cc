@@ -2,7 +2,24 @@
 
 #include <utility>
 
+#include "tools/reference/precision.h"
+
 namespace mha {
+
+mha_dtype runtime_dtype(Dtype dtype) {
+  switch (dtype) {
+    case Dtype::kBF16:
+      return MHA_BF16;
+    case Dtype::kF16:
+      return MHA_F16;
+    case Dtype::kI32:
+      return MHA_I32;
+    case Dtype::kBool:
+      return MHA_BOOL;
+    default:
+      return MHA_F32;
+  }
+}
 
 HostTensor::HostTensor(TensorDecl declaration) : decl(std::move(declaration)) {
   const auto count = static_cast<size_t>(decl.elements());
@@ -13,23 +30,36 @@ HostTensor::HostTensor(TensorDecl declaration) : decl(std::move(declaration)) {
   } else {
     floats.resize(count);
   }
+  if (is_half(decl.dtype)) halves_.resize(count);
 }
+
+size_t HostTensor::elements() const { return floats.size() + ints.size() + bools.size(); }
 
 void* HostTensor::data() {
   if (decl.dtype == Dtype::kI32) return ints.data();
   if (decl.dtype == Dtype::kBool) return bools.data();
-  return floats.data();
+  if (!is_half(decl.dtype)) return floats.data();
+  const bool bf16 = decl.dtype == Dtype::kBF16;
+  for (size_t i = 0; i < floats.size(); ++i) {
+    halves_[i] = bf16 ? bf16_of_float(floats[i]) : f16_of_float(floats[i]);
+  }
+  return halves_.data();
+}
+
+void HostTensor::read_back() {
+  if (!is_half(decl.dtype)) return;
+  const bool bf16 = decl.dtype == Dtype::kBF16;
+  for (size_t i = 0; i < floats.size(); ++i) {
+    floats[i] = bf16 ? float_of_bf16(halves_[i]) : float_of_f16(halves_[i]);
+  }
 }
 
 size_t HostTensor::bytes() const {
-  return floats.size() * sizeof(float) + ints.size() * sizeof(int32_t) + bools.size();
+  return floats.size() * (is_half(decl.dtype) ? 2 : sizeof(float)) + ints.size() * sizeof(int32_t) +
+         bools.size();
 }
 
-const char* HostTensor::dtype_name() const {
-  return mha_dtype_name(decl.dtype == Dtype::kI32    ? MHA_I32
-                        : decl.dtype == Dtype::kBool ? MHA_BOOL
-                                                     : MHA_F32);
-}
+const char* HostTensor::dtype_name() const { return mha_dtype_name(runtime_dtype(decl.dtype)); }
 
 mha_tensor HostTensor::view() {
   mha_tensor view = {};
@@ -52,7 +82,7 @@ mha_tensor HostTensor::view() {
 Array HostTensor::array() const {
   Array array{decl.shape, {}};
   array.values.reserve(static_cast<size_t>(decl.elements()));
-  array.values.insert(array.values.end(), floats.begin(), floats.end());
+  for (float value : floats) array.values.push_back(round_to(decl.dtype, value));
   array.values.insert(array.values.end(), ints.begin(), ints.end());
   array.values.insert(array.values.end(), bools.begin(), bools.end());
   return array;

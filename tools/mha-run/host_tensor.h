@@ -13,8 +13,10 @@
 
 namespace mha {
 
-// Dense. One of the vectors holds the elements, whichever the dtype says: floats for f32, ints for
-// index tensors, bools (0 or 1) for masks.
+mha_dtype runtime_dtype(Dtype dtype);
+
+// Dense. One of the vectors holds the elements, whichever the dtype says: floats for f32, bf16 and
+// f16, ints for index tensors, bools (0 or 1) for masks.
 struct HostTensor {
   TensorDecl decl;  // of a mask: shape has 1 where it is the same along an axis
   std::vector<float> floats;
@@ -23,12 +25,20 @@ struct HostTensor {
 
   explicit HostTensor(TensorDecl decl);
   bool is_index() const { return decl.dtype == Dtype::kI32; }
+  // What a kernel takes. In bf16 and f16 that is a copy of the floats, rounded, made by each call
+  // of data(); what a kernel writes there is seen in the floats after read_back().
   void* data();
+  void read_back();
   size_t bytes() const;
+  size_t elements() const;
   const char* dtype_name() const;  // in a safetensors file
   // How a call is given it: a mask with strides of 0 along the axes where it is the same.
   mha_tensor view();
+  // The numbers that a kernel sees.
   Array array() const;
+
+ private:
+  std::vector<uint16_t> halves_;
 };
 using HostTensors = std::map<std::string, HostTensor>;
 

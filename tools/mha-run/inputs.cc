@@ -1,5 +1,6 @@
 #include "tools/mha-run/inputs.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
@@ -10,30 +11,33 @@
 namespace mha {
 namespace {
 
-// key_lengths and key_starts count keys of their sequence. (sequence_starts are checked where the
-// lengths are read off them.)
+// key_lengths, key_starts and cache_lengths count keys of their sequence. (sequence_starts are
+// checked where the lengths are read off them.)
 void check_values(const Spec& spec, const CallLengths& lengths, const HostTensors& tensors,
                   const std::string& path) {
   constexpr int64_t kFarthestOffset = int64_t{1} << 30;  // as the runtime has it
   for (const auto& [name, tensor] : tensors) {
-    if (!tensor.is_index() || name == "sequence_starts") continue;
-    const bool offset = name == "query_offset";
+    if (!tensor.is_index() || name == "sequence_starts" || is_table(spec, name)) continue;
+    const bool offset = name == "query_offset", page = name == "block_table";
     for (size_t b = 0; b < tensor.ints.size(); ++b) {
-      int64_t low = -kFarthestOffset, high = kFarthestOffset;
-      if (!offset) {
-        low = 0;
-        high = lengths.key;
-        if (spec.packed) {
-          const std::vector<int32_t>& starts = tensors.at("sequence_starts").ints;
-          high = starts[b + 1] - starts[b];
-        }
+      int64_t low = 0, high = lengths.key;
+      if (spec.packed && !page) {
+        const std::vector<int32_t>& starts = tensors.at("sequence_starts").ints;
+        high = starts[b + 1] - starts[b];
+      }
+      if (spec.kv_cache && !page) high += tensors.at("cache_lengths").ints[b];
+      if (name == "cache_lengths") high = lengths.past;
+      if (page) high = lengths.pages - 1;
+      if (offset) {
+        low = -kFarthestOffset;
+        high = kFarthestOffset;
       }
       const int32_t value = tensor.ints[b];
       if (value >= low && value <= high) continue;
       throw UserError("'" + path + "': " + name + "[" + std::to_string(b) + "] is " +
                       std::to_string(value) + "; it may be " + std::to_string(low) + " to " +
                       std::to_string(high) +
-                      (offset ? "" : ", the keys of sequence " + std::to_string(b)));
+                      (offset || page ? "" : ", the keys of sequence " + std::to_string(b)));
     }
   }
 }
@@ -45,9 +49,21 @@ HostTensors read_inputs(const Spec& spec, const CallLengths& lengths, const Tens
   std::string known;
   for (const TensorDecl& decl : input_tensors(spec, lengths)) {
     const bool has_rows = decl.axes.starts_with("T,");
-    tensors.emplace(decl.name,
-                    decl.name == "mask" ? file.read_mask(decl) : file.read(decl, has_rows));
+    // What is learned or made by hand rather than computed by a model.
+    const bool any_float =
+        decl.dtype == Dtype::kF32 && !has_rows &&
+        (decl.name == "sink" || decl.name.ends_with("_norm") || is_table(spec, decl.name));
+    const auto allow = has_rows    ? TensorFile::kBatchOfOne
+                       : any_float ? TensorFile::kAnyFloat
+                                   : TensorFile::kNothing;
     known += (known.empty() ? "" : ", ") + decl.name;
+    if (decl.name == "cache_lengths" && !file.has(decl.name)) {
+      HostTensor full(decl);
+      std::fill(full.ints.begin(), full.ints.end(), static_cast<int32_t>(lengths.past));
+      tensors.emplace(decl.name, std::move(full));
+      continue;
+    }
+    tensors.emplace(decl.name, decl.name == "mask" ? file.read_mask(decl) : file.read(decl, allow));
   }
   for (const std::string& name : file.names()) {
     if (tensors.count(name) == 0) {

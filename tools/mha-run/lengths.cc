@@ -65,6 +65,26 @@ CallLengths packed_lengths(const Spec& spec, const TensorFile& input, const Size
   return lengths;
 }
 
+// What past_key, or the block table of one in pages, says of P.
+void read_past(const Spec& spec, const TensorFile& input, CallLengths* lengths) {
+  if (!input.has("past_key")) {
+    throw UserError("'" + input.path() +
+                    "' has no tensor 'past_key'; a first call of a cache has " + "one with P = 0");
+  }
+  // A shape of the wrong rank is reported by read_inputs(), which knows it all.
+  const std::vector<int64_t> shape = shape_of(input.get("past_key"));
+  if (shape.size() != 4) return;
+  if (spec.kv_cache->paged && input.has("block_table")) {
+    const std::vector<int64_t> table = shape_of(input.get("block_table"));
+    if (table.size() != 2) return;
+    lengths->pages = shape[0];
+    lengths->blocks = table[1];
+    lengths->past = table[1] * spec.kv_cache->page;
+  } else {
+    lengths->past = shape[spec.layout == Layout::kBhsd ? 2 : 1];
+  }
+}
+
 }  // namespace
 
 SizeOptions parse_sizes(const std::string& text, const Spec& spec) {
@@ -116,6 +136,11 @@ CallLengths resolve_lengths(const Spec& spec, const TensorFile* input, const Siz
     }
     if (sizes.key) lengths.query = *sizes.key;
     lengths.key = lengths.query;
+  }
+  if (spec.kv_cache) {
+    // As many as there is room for beside the new keys.
+    lengths.past = std::max<int64_t>(spec.kv_cache->capacity - lengths.key, 0);
+    if (input != nullptr) read_past(spec, *input, &lengths);
   }
   if (input == nullptr) return lengths;
   if (spec.packed) return packed_lengths(spec, *input, sizes, lengths);

@@ -95,6 +95,7 @@ class Run {
     Call call(library, lengths_, threads_);
     bind(call);
     call.run();
+    for (HostTensor& tensor : outputs_) tensor.read_back();
 
     nlohmann::ordered_json json;
     const mha_kernel_info info = library.info();
@@ -165,7 +166,7 @@ class Run {
       mha_weight_array array = {};
       array.name = name.c_str();
       array.data = tensor.data();
-      array.dtype = MHA_F32;
+      array.dtype = runtime_dtype(tensor.decl.dtype);
       array.rank = static_cast<int32_t>(tensor.decl.shape.size());
       std::copy(tensor.decl.shape.begin(), tensor.decl.shape.end(), array.shape);
       arrays.push_back(array);

@@ -20,9 +20,15 @@ std::vector<int32_t> random_starts(const CallLengths& lengths, uint64_t seed) {
 // The keys of each sequence.
 std::vector<int64_t> keys_of(const Spec& spec, const CallLengths& lengths, uint64_t seed) {
   std::vector<int64_t> keys(static_cast<size_t>(lengths.batch), lengths.key);
-  if (!spec.packed) return keys;
-  const std::vector<int32_t> starts = random_starts(lengths, seed);
-  for (size_t b = 0; b < keys.size(); ++b) keys[b] = starts[b + 1] - starts[b];
+  if (spec.packed) {
+    const std::vector<int32_t> starts = random_starts(lengths, seed);
+    for (size_t b = 0; b < keys.size(); ++b) keys[b] = starts[b + 1] - starts[b];
+  }
+  if (spec.kv_cache) {
+    const TensorDecl decl{"cache_lengths", Dtype::kI32, "B", {lengths.batch}};
+    const HostTensor cached = random_tensor(spec, lengths, decl, seed);
+    for (size_t b = 0; b < keys.size(); ++b) keys[b] += cached.ints[b];
+  }
   return keys;
 }
 
@@ -87,14 +93,41 @@ HostTensor random_tensor(const Spec& spec, const CallLengths& lengths, const Ten
     for (size_t b = 1; b < keys.size(); ++b) {
       tensor.ints[b] = static_cast<int32_t>(random.integer(0, keys[b] / 4));
     }
+  } else if (decl.name == "cache_lengths") {
+    for (int32_t& value : tensor.ints) {
+      value = static_cast<int32_t>(random.integer(0, lengths.past));
+    }
+    tensor.ints.front() = static_cast<int32_t>(lengths.past);
+  } else if (decl.name == "block_table") {
+    // Pages in any order, none twice while there are enough.
+    std::vector<int32_t> pages(static_cast<size_t>(lengths.pages));
+    for (size_t n = 0; n < pages.size(); ++n) {
+      const auto other = static_cast<size_t>(random.integer(0, static_cast<int64_t>(n)));
+      pages[n] = pages[other];
+      pages[other] = static_cast<int32_t>(n);
+    }
+    for (size_t n = 0; n < tensor.ints.size(); ++n) tensor.ints[n] = pages[n % pages.size()];
   } else if (decl.name == "query_offset") {
     const int64_t room = std::max<int64_t>(lengths.key - lengths.query, 0);
     for (int32_t& value : tensor.ints) value = static_cast<int32_t>(random.integer(0, room));
+  } else if (is_table(spec, decl.name) && decl.dtype == Dtype::kI32) {
+    // Sorted, as the numbers of documents are.
+    int32_t value = 0;
+    const auto width = static_cast<size_t>(decl.shape.back());
+    for (size_t n = 0; n < tensor.ints.size(); ++n) {
+      value = n % width == 0 ? 0 : value + (random.integer(0, 15) == 0 ? 1 : 0);
+      tensor.ints[n] = value;
+    }
   } else {
     double size = 1;
     if (decl.name.starts_with("w_")) size = 1 / std::sqrt(static_cast<double>(decl.shape.back()));
     if (decl.name.starts_with("b_")) size = 0.1;
-    for (float& value : tensor.floats) value = static_cast<float>(size * random.normal());
+    const bool norm = decl.name.ends_with("_norm") && !is_table(spec, decl.name);
+    const double middle = norm ? 1 - spec.qk_norm->weight_offset : 0;
+    if (norm) size = 0.2;
+    for (float& value : tensor.floats) {
+      value = static_cast<float>(middle + size * random.normal());
+    }
   }
   return tensor;
 }

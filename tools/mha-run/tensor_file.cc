@@ -1,10 +1,10 @@
 #include "tools/mha-run/tensor_file.h"
 
-#include <cmath>
 #include <cstring>
 
 #include "generator/spec/error.h"
 #include "tools/common/files.h"
+#include "tools/reference/precision.h"
 
 namespace mha {
 namespace {
@@ -17,25 +17,8 @@ T load(const void* data, size_t index) {
   return value;
 }
 
-float float_of_bf16(uint16_t bits) {
-  const uint32_t wide = static_cast<uint32_t>(bits) << 16;
-  float value;
-  std::memcpy(&value, &wide, sizeof value);
-  return value;
-}
-
-float float_of_f16(uint16_t bits) {
-  const int exponent = (bits >> 10) & 31;
-  const int mantissa = bits & 1023;
-  float value;
-  if (exponent == 31) {
-    value = mantissa == 0 ? INFINITY : NAN;
-  } else if (exponent == 0) {
-    value = std::ldexp(static_cast<float>(mantissa), -24);
-  } else {
-    value = std::ldexp(static_cast<float>(mantissa + 1024), exponent - 25);
-  }
-  return (bits & 0x8000) != 0 ? -value : value;
+bool is_float(const mha_safetensors_tensor& tensor) {
+  return tensor.dtype == MHA_F32 || tensor.dtype == MHA_F16 || tensor.dtype == MHA_BF16;
 }
 
 }  // namespace
@@ -80,24 +63,28 @@ mha_safetensors_tensor TensorFile::get(const std::string& name) const {
   return tensor;
 }
 
-HostTensor TensorFile::read(const TensorDecl& decl, bool or_batch_of_one) const {
+HostTensor TensorFile::read(const TensorDecl& decl, Allow allow) const {
   const bool index = decl.dtype == Dtype::kI32;
-  const std::string wanted = std::string(index ? "I32 or I64 " : "F32 ") + shape_text(decl.shape) +
-                             " (" + decl.axes + ")" +
-                             (or_batch_of_one ? ", or with an axis of 1 before these" : "");
+  const std::string dtype = index                ? "I32 or I64"
+                            : allow == kAnyFloat ? "F32, F16 or BF16"
+                                                 : mha_dtype_name(runtime_dtype(decl.dtype));
+  const std::string wanted = dtype + " " + shape_text(decl.shape) + " (" + decl.axes + ")" +
+                             (allow == kBatchOfOne ? ", or with an axis of 1 before these" : "");
   const mha_safetensors_tensor tensor = expect(decl.name, wanted);
   std::vector<int64_t> shape = shape_of(tensor);
-  if (or_batch_of_one && shape.size() == decl.shape.size() + 1 && shape.front() == 1) {
+  if (allow == kBatchOfOne && shape.size() == decl.shape.size() + 1 && shape.front() == 1) {
     shape.erase(shape.begin());
   }
-  const bool dtype_fits =
-      index ? tensor.dtype == MHA_I32 || tensor.dtype == MHA_I64 : tensor.dtype == MHA_F32;
+  const bool dtype_fits = index                ? tensor.dtype == MHA_I32 || tensor.dtype == MHA_I64
+                          : allow == kAnyFloat ? is_float(tensor)
+                                               : tensor.dtype == runtime_dtype(decl.dtype);
   if (!dtype_fits || shape != decl.shape) refuse(tensor, wanted);
   HostTensor result(decl);
-  if (tensor.dtype != MHA_I64) {
-    if (tensor.bytes > 0) std::memcpy(result.data(), tensor.data, tensor.bytes);
-    return result;
+  if (!index) result.floats = floats(decl.name);
+  if (tensor.dtype == MHA_I32 && tensor.bytes > 0) {
+    std::memcpy(result.data(), tensor.data, tensor.bytes);
   }
+  if (tensor.dtype != MHA_I64) return result;
   for (size_t i = 0; i < result.ints.size(); ++i) {
     const int64_t value = load<int64_t>(tensor.data, i);
     if (value < INT32_MIN || value > INT32_MAX) {
@@ -123,8 +110,7 @@ HostTensor TensorFile::read_mask(const TensorDecl& decl) const {
     fits = held.shape[axis] == 1 || held.shape[axis] == decl.shape[axis];
   }
   const bool dtype_fits =
-      additive ? tensor.dtype == MHA_F32 || tensor.dtype == MHA_F16 || tensor.dtype == MHA_BF16
-               : tensor.dtype == MHA_BOOL || tensor.dtype == MHA_U8;
+      additive ? is_float(tensor) : tensor.dtype == MHA_BOOL || tensor.dtype == MHA_U8;
   if (!fits || !dtype_fits) refuse(tensor, wanted);
   HostTensor result(held);
   if (additive) {

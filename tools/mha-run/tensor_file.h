@@ -26,9 +26,15 @@ class TensorFile {
   std::vector<std::string> names() const;
   bool has(const std::string& name) const;
   mha_safetensors_tensor get(const std::string& name) const;
-  // The tensor with the shape that `decl` says, or with a leading axis of 1 more where
-  // `or_batch_of_one`. F32 for f32; I32 or I64 for index tensors. Throws UserError.
-  HostTensor read(const TensorDecl& decl, bool or_batch_of_one = false) const;
+  // How a tensor may differ from its declaration.
+  enum Allow {
+    kNothing,
+    kBatchOfOne,  // a leading axis of 1 before the others
+    kAnyFloat     // any of F32, BF16 and F16 for a float
+  };
+  // The tensor with the shape and dtype that `decl` says; index tensors may be I32 or I64. Throws
+  // UserError.
+  HostTensor read(const TensorDecl& decl, Allow allow = kNothing) const;
   // A mask of rank 2 to 4: `decl` is its full declaration [B,H,Lq,Lk], of which any axis may be 1
   // or, from the left, missing. BOOL or U8 for a bool mask; F32, F16 or BF16 for an additive one.
   // The result has four axes. Throws UserError.

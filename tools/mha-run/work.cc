@@ -2,8 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
+#include <set>
 #include <utility>
 #include <vector>
+
+#include "tools/reference/rules.h"
 
 namespace mha {
 namespace {
@@ -13,6 +17,7 @@ struct Sequence {
   int64_t queries = 0;
   int64_t key_begin = 0, key_end = 0;
   int64_t offset = 0;
+  int64_t cached = 0;  // keys that stood in the cache
 };
 
 Sequence sequence_of(const Spec& spec, const CallLengths& lengths, const HostTensors& inputs,
@@ -21,15 +26,18 @@ Sequence sequence_of(const Spec& spec, const CallLengths& lengths, const HostTen
     auto found = inputs.find(name);
     return found == inputs.end() ? otherwise : found->second.ints[static_cast<size_t>(at)];
   };
-  Sequence sequence{lengths.query, 0, lengths.key, 0};
+  Sequence sequence{lengths.query, 0, lengths.key, 0, 0};
   if (spec.packed) {
     sequence.queries = index("sequence_starts", b + 1, 0) - index("sequence_starts", b, 0);
     sequence.key_end = sequence.queries;
   }
+  if (spec.kv_cache) sequence.cached = index("cache_lengths", b, 0);
+  sequence.key_end += sequence.cached;
   sequence.key_begin = index("key_starts", b, 0);
   sequence.key_end = index("key_lengths", b, sequence.key_end);
   if (spec.query_offset == QueryOffset::kEnd) sequence.offset = sequence.key_end - sequence.queries;
   if (spec.query_offset == QueryOffset::kInput) sequence.offset = index("query_offset", b, 0);
+  if (spec.kv_cache) sequence.offset = sequence.cached;
   return sequence;
 }
 
@@ -44,50 +52,127 @@ std::pair<int64_t, int64_t> keys_of_row(const Mask& mask, const Sequence& sequen
   return {begin, std::max(begin, end)};
 }
 
-// How many of the keys of a row the mask shows, over all heads.
-int64_t shown(const HostTensor& mask, int64_t heads, int64_t b, int64_t i,
-              std::pair<int64_t, int64_t> keys) {
-  const std::vector<int64_t>& shape = mask.decl.shape;  // four axes, each full or 1
-  const auto at = [&](size_t axis, int64_t index) { return shape[axis] == 1 ? 0 : index; };
-  int64_t count = 0;
-  for (int64_t h = 0; h < shape[1]; ++h) {
-    const int64_t row = ((at(0, b) * shape[1] + h) * shape[2] + at(2, i)) * shape[3];
-    for (int64_t j = keys.first; j < keys.second; ++j) {
-      const auto n = static_cast<size_t>(row + at(3, j));
-      count += mask.bools.empty() ? mask.floats[n] != -INFINITY : mask.bools[n] != 0;
+// Counts the pairs that masks show one by one, where a mask tensor or a rule may hide any.
+class Shown {
+ public:
+  Shown(const Spec& spec, const HostTensors& inputs) {
+    for (int64_t h = 0; h < spec.heads; ++h) {
+      if (!is_pruned(spec, h)) heads_.push_back(h);
     }
+    const auto mask = inputs.find("mask");
+    if (mask != inputs.end()) mask_ = &mask->second;
+    if (spec.mask.rule.empty()) return;
+    for (const Table& table : spec.tables) tables_[table.name] = inputs.at(table.name).array();
+    rule_.emplace(spec.mask.rule, false, spec, tables_, Rule::Arithmetic::kFloat32);
   }
-  return shape[1] == 1 ? count * heads : count;
+
+  // Of the keys [first, second) of query i of sequence b, over all heads that are computed.
+  int64_t pairs(const Sequence& sequence, int64_t b, int64_t i,
+                std::pair<int64_t, int64_t> keys) const {
+    const auto heads = static_cast<int64_t>(heads_.size());
+    if (mask_ == nullptr && !rule_) return (keys.second - keys.first) * heads;
+    // Where no head is different, one stands for all.
+    const bool same =
+        (mask_ == nullptr || mask_->decl.shape[1] == 1) && (!rule_ || !rule_->reads("h"));
+    RuleScope scope;
+    scope.b = b;
+    scope.q = i + sequence.offset;
+    scope.q_len = sequence.queries;
+    scope.k_len = sequence.key_end;
+    int64_t count = 0;
+    for (int64_t h : heads_) {
+      scope.h = h;
+      for (int64_t j = keys.first; j < keys.second; ++j) {
+        scope.k = j;
+        count += shows(b, h, i, j) && (!rule_ || (*rule_)(scope).value != 0);
+      }
+      if (same) return count * heads;
+    }
+    return count;
+  }
+
+ private:
+  bool shows(int64_t b, int64_t h, int64_t i, int64_t j) const {
+    if (mask_ == nullptr) return true;
+    const std::vector<int64_t>& shape = mask_->decl.shape;  // four axes, each full or 1
+    int64_t n = 0;
+    size_t axis = 0;
+    for (int64_t index : {b, h, i, j}) {
+      n = n * shape[axis] + (shape[axis] == 1 ? 0 : index);
+      ++axis;
+    }
+    const auto at = static_cast<size_t>(n);
+    return mask_->bools.empty() ? mask_->floats[at] != -INFINITY : mask_->bools[at] != 0;
+  }
+
+  std::vector<int64_t> heads_;
+  const HostTensor* mask_ = nullptr;
+  Arrays tables_;
+  std::optional<Rule> rule_;
+};
+
+// KV heads that some head reads.
+int64_t used_kv_heads(const Spec& spec) {
+  std::set<int64_t> used;
+  for (int64_t h = 0; h < spec.heads; ++h) {
+    if (!is_pruned(spec, h)) used.insert(h / (spec.heads / spec.kv_heads));
+  }
+  return static_cast<int64_t>(used.size());
+}
+
+int64_t bytes_of(Dtype dtype) {
+  switch (dtype) {
+    case Dtype::kBF16:
+    case Dtype::kF16:
+      return 2;
+    case Dtype::kInt8:
+    case Dtype::kBool:
+      return 1;
+    default:
+      return 4;
+  }
 }
 
 }  // namespace
 
 Work work_of(const Spec& spec, const CallLengths& lengths, const HostTensors& inputs) {
-  const auto mask = inputs.find("mask");
+  const Shown shown(spec, inputs);
+  const int64_t kv_heads = used_kv_heads(spec);
+  const int64_t heads = spec.heads - static_cast<int64_t>(spec.pruned_heads.size());
   Work work;
   for (int64_t b = 0; b < lengths.batch; ++b) {
     const Sequence sequence = sequence_of(spec, lengths, inputs, b);
-    int64_t pairs = 0;                      // over all heads
-    int64_t first = lengths.key, last = 0;  // keys that some query may see
+    int64_t pairs = 0;                                        // over all heads
+    int64_t first = sequence.cached + lengths.key, last = 0;  // keys that some query may see
     for (int64_t i = 0; i < sequence.queries; ++i) {
       const auto keys = keys_of_row(spec.mask, sequence, i);
       if (keys.first == keys.second) continue;
       first = std::min(first, keys.first);
       last = std::max(last, keys.second);
-      pairs += mask == inputs.end() ? (keys.second - keys.first) * spec.heads
-                                    : shown(mask->second, spec.heads, b, i, keys);
+      pairs += shown.pairs(sequence, b, i, keys);
     }
     work.flops += 2 * pairs * (spec.d_head + spec.d_value);
+    // What stands in a cache is read, and not projected again.
+    work.bytes += sequence.cached * kv_heads * (spec.d_head + spec.d_value) * bytes_of(spec.dtype);
     if (spec.op == Op::kBlock) {
-      const int64_t q_rows = spec.heads * (spec.d_head + spec.d_value);  // and those of w_o
-      const int64_t kv_rows = spec.kv_heads * (spec.d_head + spec.d_value);
-      work.flops += 2 * spec.d_model *
-                    (sequence.queries * q_rows + std::max<int64_t>(last - first, 0) * kv_rows);
+      const int64_t q_rows = heads * (spec.d_head + spec.d_value);  // and those of w_o
+      const int64_t kv_rows = kv_heads * (spec.d_head + spec.d_value);
+      const int64_t keys = spec.kv_cache ? sequence.key_end - sequence.cached : last - first;
+      work.flops +=
+          2 * spec.d_model * (sequence.queries * q_rows + std::max<int64_t>(keys, 0) * kv_rows);
     }
   }
-  for (const auto& [name, tensor] : inputs) work.bytes += static_cast<int64_t>(tensor.bytes());
-  for (const auto& tensors : {weight_tensors(spec), output_tensors(spec, lengths)}) {
-    for (const TensorDecl& tensor : tensors) work.bytes += 4 * tensor.elements();
+  for (const auto& [name, tensor] : inputs) {
+    if (!name.starts_with("past_")) work.bytes += static_cast<int64_t>(tensor.bytes());
+  }
+  for (const TensorDecl& tensor : weight_tensors(spec)) {
+    const bool matrix = tensor.shape.size() == 2;
+    work.bytes += bytes_of(matrix ? spec.weights : Dtype::kF32) * tensor.elements();
+  }
+  for (const TensorDecl& tensor : output_tensors(spec, lengths)) {
+    if (!tensor.name.starts_with("present_")) {
+      work.bytes += bytes_of(tensor.dtype) * tensor.elements();
+    }
   }
   return work;
 }

@@ -26,6 +26,7 @@ size_t bytes_of(const TensorDecl& decl) { return HostTensor(decl).bytes(); }
 HostTensor tensor_of(const TensorDecl& decl, const std::string& bytes) {
   HostTensor tensor(decl);
   std::memcpy(tensor.data(), bytes.data(), bytes.size());
+  tensor.read_back();
   return tensor;
 }
 
