@@ -14,14 +14,19 @@
 #include "generator/spec/error.h"
 #include "generator/spec/parse.h"
 #include "tools/mha-run/cache.h"
+#include "tools/reference/precision.h"
 
 namespace mha {
 namespace {
 
 // A NaN that no computation makes: whoever finds it knows that nobody wrote there.
 constexpr uint32_t kCanary = 0x7fc0dead;
-// The same for bools, where there are only bytes.
+// The same in bf16 and f16: to both a NaN.
+constexpr uint16_t kCanaryHalf = 0x7fdd;
+// And for bools, where there are only bytes.
 constexpr unsigned char kCanaryByte = 0xa5;
+
+size_t size_of(Dtype dtype) { return dtype == Dtype::kBool ? 1 : is_half(dtype) ? 2 : 4; }
 
 int64_t next_prime(int64_t n) {
   const auto prime = [](int64_t m) {
@@ -37,8 +42,7 @@ int64_t next_prime(int64_t n) {
 // A tensor in guarded memory, dense or with gaps.
 class Placed {
  public:
-  Placed(const TensorDecl& decl, bool strided)
-      : shape_(decl.shape), size_(decl.dtype == Dtype::kBool ? 1 : 4) {
+  Placed(const TensorDecl& decl, bool strided) : shape_(decl.shape), size_(size_of(decl.dtype)) {
     const size_t rank = shape_.size();
     strides_.assign(rank, 1);
     for (size_t axis = rank; axis-- > 1;) {
@@ -90,6 +94,7 @@ class Placed {
   }
   char canary(size_t byte) const {
     if (size_ == 1) return static_cast<char>(kCanaryByte);
+    if (size_ == 2) return static_cast<char>(kCanaryHalf >> (byte % 2 * 8));
     return static_cast<char>(kCanary >> (byte % 4 * 8));
   }
   char* at(size_t element) const { return static_cast<char*>(bytes_->data()) + element * size_; }
@@ -117,8 +122,16 @@ class Placed {
 
 // The values of an output; indices are whole numbers far below 2^24.
 std::vector<float> values_of(const TensorDecl& decl, const std::vector<char>& bytes) {
-  std::vector<float> values(bytes.size() / 4);
+  const size_t size = size_of(decl.dtype);
+  std::vector<float> values(bytes.size() / size);
   for (size_t i = 0; i < values.size(); ++i) {
+    if (size == 2) {
+      uint16_t half;
+      std::memcpy(&half, &bytes[i * 2], 2);
+      if (half == kCanaryHalf) throw std::runtime_error(decl.name + ": an element was not written");
+      values[i] = decl.dtype == Dtype::kBF16 ? float_of_bf16(half) : float_of_f16(half);
+      continue;
+    }
     uint32_t bits;
     std::memcpy(&bits, &bytes[i * 4], 4);
     if (bits == kCanary) throw std::runtime_error(decl.name + ": an element was not written");
@@ -242,7 +255,7 @@ Outputs run_kernel(const TestKernel& kernel, const CallLengths& lengths, const H
     mha_weight_array array = {};
     array.name = inputs.find(decl.name)->first.c_str();
     array.data = weights.back()->data();
-    array.dtype = MHA_F32;
+    array.dtype = runtime_dtype(decl.dtype);
     array.rank = static_cast<int32_t>(decl.shape.size());
     std::copy(decl.shape.begin(), decl.shape.end(), array.shape);
     arrays.push_back(array);
@@ -334,11 +347,16 @@ std::string check_against_reference(const TestKernel& kernel, const CallLengths&
       tally->zeros += values.values[i] == 0;
     }
     if (!plain) continue;
-    tally->kernel_squares[name] += square_of_errors(values, expected);
-    tally->rounded[name] +=
+    // Errors of bf16 and of f32 are of different kinds, and so are their bounds.
+    const char* precision = spec.dtype == Dtype::kBF16  ? " in bf16"
+                            : spec.dtype == Dtype::kF16 ? " in f16"
+                                                        : "";
+    const std::string kind = name + precision;
+    tally->kernel_squares[kind] += square_of_errors(values, expected);
+    tally->rounded[kind] +=
         std::count_if(expected.bounds.values.begin(), expected.bounds.values.end(),
                       [](double bound) { return bound > 0; });
-    tally->plain_squares[name] +=
+    tally->plain_squares[kind] +=
         square_of_errors(by_hand.at(name), expected_of(name, by_hand, want));
   }
   return wrong;
@@ -350,13 +368,22 @@ double share_of_blind_rows(const Spec& spec, const CallLengths& lengths,
   Spec masks = spec;
   masks.op = Op::kAttention;
   masks.layout = Layout::kBshd;
-  masks.kv_heads = masks.d_head = masks.d_value = 1;
+  masks.kv_heads = masks.d_value = 1;
+  if (masks.mask.rule.empty()) masks.d_head = 1;  // which rules may name
+  masks.dtype = Dtype::kF32;
   masks.outputs = {"lse"};
   masks.top_k = 0;
+  masks.score_rule.clear();
+  masks.softcap.reset();
+  masks.rope.reset();
+  masks.qk_norm.reset();
+  masks.alibi = masks.sink = false;
+  masks.pruned_heads.clear();
   Arrays arrays;
   for (const TensorDecl& decl : input_tensors(masks, lengths)) {
     const auto given = inputs.find(decl.name);
-    const bool operand = decl.dtype == Dtype::kF32 && decl.name != "mask";
+    const bool operand =
+        decl.dtype == Dtype::kF32 && decl.name != "mask" && !is_table(masks, decl.name);
     arrays[decl.name] = operand ? HostTensor(decl).array() : given->second.array();
   }
   int64_t blind = 0;

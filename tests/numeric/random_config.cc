@@ -7,6 +7,9 @@
 #include <sstream>
 #include <vector>
 
+#include "generator/spec/expression.h"
+#include "tests/numeric/random_keys.h"
+
 namespace mha {
 namespace {
 
@@ -104,14 +107,21 @@ std::string random_config(Random& random) {
   }
   if (lengths) masks += ", key_lengths: true";
   if (starts) masks += ", key_starts: true";
-  if (!masks.empty()) yaml << "mask: {" << masks.substr(2) << "}\n";
   if (offset < 0.25) yaml << "query_offset: end\n";
   if (offset > 0.75) yaml << "query_offset: input\n";
   yaml << "outputs: " << output_list(random) << "\n";
   if (chance(random, 0.2)) {
     yaml << "top_k: " << std::min(key, pick<int64_t>(random, {1, 2, 5, 8, 17})) << "\n";
   }
-  return yaml.str();
+  ConfigFacts facts;
+  facts.block = block;
+  facts.packed = packed;
+  facts.heads = heads;
+  facts.kv_heads = kv_heads;
+  facts.d_head = d_head;
+  facts.queries_among_keys = offset >= 0.25 && offset <= 0.75 && !own_keys;
+  return built_config(yaml.str(), masks.empty() ? "" : masks.substr(2),
+                      random_parts(facts, random));
 }
 
 namespace {
@@ -243,6 +253,19 @@ std::vector<T> slice(const std::vector<T>& values, int64_t outer, int64_t first,
 
 }  // namespace
 
+bool sequences_are_alike(const Spec& spec) {
+  for (const bool is_score : {false, true}) {
+    const std::string& rule = is_score ? spec.score_rule : spec.mask.rule;
+    if (rule.empty()) continue;
+    ExpressionError error;
+    const auto parsed = parse_expression(rule, {is_score, &spec.tables}, &error);
+    for (const Expression::Node& node : parsed->nodes) {
+      if (node.op == Expression::Op::kVariable && node.name == "b") return false;
+    }
+  }
+  return true;
+}
+
 RandomCall only_sequence(const Spec& spec, const RandomCall& call, int64_t b) {
   RandomCall one;
   one.lengths = call.lengths;
@@ -257,6 +280,10 @@ RandomCall only_sequence(const Spec& spec, const RandomCall& call, int64_t b) {
   }
   for (TensorDecl decl : input_tensors(spec, one.lengths)) {
     const HostTensor& all = call.inputs.at(decl.name);
+    if (is_table(spec, decl.name) || !(decl.axes.starts_with("B") || decl.axes.starts_with("T"))) {
+      one.inputs.emplace(decl.name, all);  // not of any one sequence
+      continue;
+    }
     int64_t first = 0;
     if (decl.name == "mask") {
       decl.shape = all.decl.shape;

@@ -22,6 +22,8 @@ struct RandomCall {
 // held against zeros find nothing.
 std::optional<RandomCall> random_call(const Spec& spec, int which, uint64_t seed, Random& random);
 
+// Whether no rule tells the sequences of a batch apart.
+bool sequences_are_alike(const Spec& spec);
 // Sequence b of a call as a batch of its own, and what the call wrote for it.
 RandomCall only_sequence(const Spec& spec, const RandomCall& call, int64_t b);
 Outputs outputs_of_sequence(const Spec& spec, const RandomCall& call, const Outputs& outputs,
