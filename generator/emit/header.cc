@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cctype>
 
+#include "generator/emit/cache_text.h"
 #include "mha/mha.h"
 
 namespace mha {
@@ -68,7 +69,16 @@ std::string facts(const Plan& plan) {
                    a.heads, a.kv_heads, a.d_head, a.d_value));
   line(range_text("batch B", plan.batch));
   line(range_text("queries Lq", plan.query_length));
-  line(plan.self_length ? "keys Lk = Lq" : range_text("keys Lk", plan.keys()));
+  if (plan.cache) {
+    const CacheInfo cache = cache_info(plan);
+    line(fmt::format("keys Lk: those that the longest sequence of the call has, at most {}",
+                     cache.capacity));
+    line(fmt::format("cache: {} bytes a key in each layer, in pages of {} keys; the rows of a call",
+                     cache_key_bytes(cache), cache.page));
+    line("  follow the keys that their sequence has");
+  } else {
+    line(plan.self_length ? "keys Lk = Lq" : range_text("keys Lk", plan.keys()));
+  }
   if (plan.packed) {
     line("packed: sequence b is rows sequence_starts[b] to sequence_starts[b + 1] of T in all, at");
     line("  most Lq of them");
@@ -85,7 +95,9 @@ std::string facts(const Plan& plan) {
   if (a.mask != MaskTensor::kNone) {
     line("  An axis of the mask is repeated by the stride 0, the innermost by MHA_REPEATED.");
   }
-  if (a.query_offset == QueryOffset::kEnd) line("offset = key_lengths[b] (or Lk) - Lq");
+  if (plan.cache) line("offset = keys of sequence b in the cache before the call");
+  if (a.query_offset == QueryOffset::kEnd && !plan.cache)
+    line("offset = key_lengths[b] (or Lk) - Lq");
   if (a.query_offset == QueryOffset::kInput) line("offset = query_offset[b]");
   return text;
 }
@@ -143,6 +155,14 @@ std::string c_header(const Plan& plan, const Program& program, const std::string
         " *   {0}_weights_load(\"model.safetensors\", 0, &weights);\n",
         name);
   }
+  if (program.cache) {
+    text += fmt::format(
+        " *   mha_cache_options options = {{sizeof options, 8, 1, 0}}; (8 sequences, 1 layer)\n"
+        " *   mha_cache* cache;\n"
+        " *   {0}_cache_create(&options, &cache);\n"
+        " *   int32_t sequences[{1}]; (mha_sequence_create(cache, &sequences[b]) for each)\n",
+        name, plan.batch.max);
+  }
   text += fmt::format(
       " *   {0}_args args;\n"
       " *   memset(&args, 0, sizeof args);\n"
@@ -155,7 +175,11 @@ std::string c_header(const Plan& plan, const Program& program, const std::string
       "{3}"
       " *   {0}_run(context, &args);\n"
       " */\n",
-      name, block ? " *   args.call.weights = weights;\n" : "",
+      name,
+      std::string(block ? " *   args.call.weights = weights;\n" : "") +
+          (program.cache ? " *   args.call.cache = cache;\n"
+                           " *   args.call.sequences = sequences;\n"
+                         : ""),
       lengths ? " *   (args.call.batch, query_length, key_length: 0 stands for the largest)\n" : "",
       example);
   text += fmt::format(
@@ -192,6 +216,24 @@ std::string c_header(const Plan& plan, const Program& program, const std::string
         "mha_status {0}_weights_create(const mha_weight_array* arrays, size_t count, mha_weights** "
         "weights);\n"
         "mha_status {0}_weights_load(const char* path, int32_t layer, mha_weights** weights);\n",
+        name);
+  }
+  if (program.cache) {
+    text += fmt::format(
+        "/* A cache for the sequences of this kernel, as of every one with the same kv_cache, "
+        "dtype "
+        "and heads. */\n"
+        "mha_status {0}_cache_create(const mha_cache_options* options, mha_cache** cache);\n"
+        "/* K and V of the new tokens go into the cache, nothing attends: outputs are not looked "
+        "at. */\n"
+        "mha_status {0}_append(mha_context* context, const {0}_args* args);\n"
+        "/* The same, and then the queries attend to all that their sequence has: one token or a "
+        "part of a\n"
+        " * prompt. {0}_run is another name for it. */\n"
+        "mha_status {0}_decode(mha_context* context, const {0}_args* args);\n"
+        "/* The same result within rounding; keys that all sequences of the call share are read "
+        "once. */\n"
+        "mha_status {0}_decode_shared(mha_context* context, const {0}_args* args);\n",
         name);
   }
   text += fmt::format(

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <sstream>
 
+#include "generator/emit/cache_text.h"
 #include "generator/emit/cost.h"
 #include "generator/emit/header.h"
 #include "generator/emit/provenance.h"
@@ -236,6 +237,7 @@ ordered_json make_manifest(const ManifestInput& input) {
                                                                             : "f32"},
                                    {"shape", shape_text(tensor, plan)}});
   }
+  if (variant.program.cache) manifest["cache"] = cache_json(*variant.program.cache);
   manifest["stages"] = stages_json(variant);
   if (input.variants.size() > 1) {
     manifest["variants"] = ordered_json::array();
@@ -304,6 +306,7 @@ std::string explain(const ManifestInput& input) {
     for (std::string line; std::getline(lines, line);) text += "    " + line + "\n";
   }
 
+  if (input.largest().program.cache) text += explain_cache(*input.largest().program.cache);
   text += "\nmasks\n";
   const int64_t pairs = lengths.query * lengths.key;
   const int64_t visible = visible_pairs(plan, lengths);

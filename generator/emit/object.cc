@@ -27,13 +27,16 @@ namespace {
 
 // What a generated library may leave to others: hooks of our runtime, its entry points, libc and
 // libm.
-constexpr std::array<std::string_view, 35> kNeeds = {"mha_halide_malloc",
+constexpr std::array<std::string_view, 38> kNeeds = {"mha_halide_malloc",
                                                      "mha_halide_free",
                                                      "mha_halide_error",
                                                      "mha_run",
                                                      "mha_workspace_size",
                                                      "mha_weights_create",
                                                      "mha_weights_load",
+                                                     "mha_append",
+                                                     "mha_decode_shared",
+                                                     "mha_cache_create",
                                                      "memcpy",
                                                      "memmove",
                                                      "memset",

@@ -24,8 +24,9 @@ struct KernelDescription {
 std::string stage_function_name(const std::string& kernel, const std::string& stage);
 std::string stage_wrapper_name(const std::string& kernel, const std::string& stage);
 
-// Defines NAME_kernel, NAME_run and NAME_workspace_size, and for op block NAME_weights_create and
-// NAME_weights_load. Throws InternalError when the program breaks a limit of the runtime.
+// Defines NAME_kernel, NAME_run and NAME_workspace_size, for op block NAME_weights_create and
+// NAME_weights_load, and with a cache NAME_append, NAME_decode, NAME_decode_shared and
+// NAME_cache_create. Throws InternalError when the program breaks a limit of the runtime.
 std::string kernel_object(const KernelDescription& kernel);
 
 }  // namespace mha

@@ -25,11 +25,11 @@ void check_shared(const std::vector<Variant>& variants) {
     const Program& first = variants.front().program;
     const Program& other = variant.program;
     if (first.tensors == other.tensors && first.weights == other.weights &&
-        first.packs == other.packs) {
+        first.packs == other.packs && first.cache == other.cache) {
       continue;
     }
     throw InternalError("two variants of kernel '" + variant.plan.name +
-                        "' differ in their tensors or in how weights are packed");
+                        "' differ in their tensors, their cache or in how weights are packed");
   }
 }
 
