@@ -258,6 +258,49 @@ TEST_F(Cache, AnExhaustedPoolChangesNothing) {
   EXPECT_EQ(length(a), 41);
 }
 
+// mha_decode_shared reads the whole pages that all have in common once, and each sequence's own
+// keys alone behind them.
+TEST_F(Cache, SharedKeysAreReadOnce) {
+  make(4, 0);
+  const int32_t a = sequence();
+  ASSERT_EQ(append({a}, 70, 1), MHA_OK);
+  int32_t b = -1, c = -1;
+  ASSERT_EQ(mha_sequence_fork(cache, a, &b), MHA_OK);
+  ASSERT_EQ(mha_sequence_fork(cache, a, &c), MHA_OK);
+  const auto decode = [&](std::vector<int32_t> numbers, int64_t count, CachedToy::Entry entry) {
+    CachedToy::prefix_tasks = CachedToy::own_tasks = 0;
+    const std::vector<std::vector<CachedRow>> rows(numbers.size(), rows_of(count, 2));
+    std::vector<float> y;
+    EXPECT_EQ(toy.call(one, cache, 0, numbers, rows, entry, &y), MHA_OK) << mha_last_message();
+    for (size_t i = 0; i < numbers.size(); ++i) {
+      std::vector<CachedRow> all;
+      const int64_t keys = length(numbers[i]);
+      EXPECT_EQ(toy.read(cache, 0, numbers[i], 0, keys, &all), MHA_OK);
+      EXPECT_EQ(y[i], CachedToy::expected(all));
+    }
+  };
+  // 64 keys in common, in tiles of 16, and one tile of its own for each.
+  decode({c, a, b}, 1, CachedToy::kShared);
+  EXPECT_EQ(CachedToy::prefix_tasks, 4);
+  EXPECT_EQ(CachedToy::own_tasks, 3);
+  decode({c, a, b}, 1, CachedToy::kRun);
+  EXPECT_EQ(CachedToy::prefix_tasks, 0);
+  EXPECT_EQ(CachedToy::own_tasks, 15);
+  decode({b}, 1, CachedToy::kShared);
+  EXPECT_EQ(CachedToy::prefix_tasks, 0) << "one sequence shares with nobody";
+  // A page that is full only with the new keys is nobody's to share, though both still hold it.
+  for (int32_t number : {a, b, c}) ASSERT_EQ(mha_sequence_destroy(cache, number), MHA_OK);
+  const int32_t d = sequence();
+  ASSERT_EQ(append({d}, 20, 1), MHA_OK);
+  int32_t e = -1;
+  ASSERT_EQ(mha_sequence_fork(cache, d, &e), MHA_OK);
+  decode({d, e}, 12, CachedToy::kShared);
+  EXPECT_EQ(CachedToy::prefix_tasks, 0);
+  // The same rows in pages of their own are not shared either.
+  decode({d, e}, 1, CachedToy::kShared);
+  EXPECT_EQ(CachedToy::prefix_tasks, 0);
+}
+
 // What a failed call took is given back, and the sequence is as long as before.
 TEST_F(Cache, AFailedCallChangesNoLength) {
   make(2, 0);
