@@ -19,6 +19,7 @@ void check_status(const RuntimeApi& api, mha_status status) {
     case MHA_OUT_OF_RANGE:
     case MHA_UNSUPPORTED_CPU:
     case MHA_BAD_FILE:
+    case MHA_CACHE_FULL:
       throw UserError(message);
     case MHA_OUT_OF_MEMORY:
     case MHA_IO_ERROR:
@@ -55,6 +56,17 @@ KernelLibrary::KernelLibrary(const std::string& shared_object, const std::string
   find(api_.weights_destroy, "mha_weights_destroy");
   find(api_.workspace_size, "mha_workspace_size");
   find(api_.run, "mha_run");
+  find(api_.append, "mha_append");
+  find(api_.decode_shared, "mha_decode_shared");
+  find(api_.cache_create, "mha_cache_create");
+  find(api_.cache_destroy, "mha_cache_destroy");
+  find(api_.cache_bytes, "mha_cache_bytes");
+  find(api_.cache_append, "mha_cache_append");
+  find(api_.cache_read, "mha_cache_read");
+  find(api_.sequence_create, "mha_sequence_create");
+  find(api_.sequence_fork, "mha_sequence_fork");
+  find(api_.sequence_rewind, "mha_sequence_rewind");
+  find(api_.sequence_length, "mha_sequence_length");
   find(api_.kernel_check, "mha_kernel_check");
   find(api_.kernel_get_info, "mha_kernel_get_info");
 }
@@ -85,7 +97,8 @@ Call::Call(const KernelLibrary& library, const CallLengths& lengths, int threads
   call.size = library_.kernel().args_size;
   call.batch = lengths.batch;
   call.query_length = lengths.query;
-  call.key_length = lengths.key;
+  // With a cache the lengths are of new keys, the call's Lk of all.
+  call.key_length = library_.kernel().cache != nullptr ? lengths.all_keys() : lengths.key;
 
   mha_context_options options = {};
   options.size = sizeof options;
@@ -141,7 +154,11 @@ void Call::create_weights(const std::vector<mha_weight_array>& arrays) {
 }
 
 mha_status Call::try_run() {
-  return library_.api().run(&library_.kernel(), context_, arguments_.data());
+  const RuntimeApi& api = library_.api();
+  const auto run = entry_ == kAppend         ? api.append
+                   : entry_ == kDecodeShared ? api.decode_shared
+                                             : api.run;
+  return run(&library_.kernel(), context_, arguments_.data());
 }
 
 void Call::run() { check_status(library_.api(), try_run()); }

@@ -26,6 +26,17 @@ struct RuntimeApi {
   decltype(&mha_weights_destroy) weights_destroy;
   decltype(&mha_workspace_size) workspace_size;
   decltype(&mha_run) run;
+  decltype(&mha_append) append;
+  decltype(&mha_decode_shared) decode_shared;
+  decltype(&mha_cache_create) cache_create;
+  decltype(&mha_cache_destroy) cache_destroy;
+  decltype(&mha_cache_bytes) cache_bytes;
+  decltype(&mha_cache_append) cache_append;
+  decltype(&mha_cache_read) cache_read;
+  decltype(&mha_sequence_create) sequence_create;
+  decltype(&mha_sequence_fork) sequence_fork;
+  decltype(&mha_sequence_rewind) sequence_rewind;
+  decltype(&mha_sequence_length) sequence_length;
   decltype(&mha_kernel_check) kernel_check;
   decltype(&mha_kernel_get_info) kernel_get_info;
 };
@@ -85,6 +96,9 @@ class Call {
   void load_weights(const std::string& path, int layer);
   void create_weights(const std::vector<mha_weight_array>& arrays);
 
+  // What run() calls: NAME_run, or another entry point of a kernel with a cache.
+  enum Entry { kRun, kAppend, kDecodeShared };
+  void set_entry(Entry entry) { entry_ = entry; }
   mha_status try_run();
   void run();
 
@@ -95,6 +109,7 @@ class Call {
   const KernelLibrary& library_;
   mha_context* context_ = nullptr;
   mha_weights* weights_ = nullptr;
+  Entry entry_ = kRun;
   std::vector<uint64_t> arguments_;  // NAME_args, aligned for its pointers
   AlignedBytes workspace_{0};
 };

@@ -85,11 +85,37 @@ void read_past(const Spec& spec, const TensorFile& input, CallLengths* lengths) 
   }
 }
 
+// A past of random tensors.
+void choose_past(const Spec& spec, const SizeOptions& sizes, CallLengths* lengths) {
+  const int64_t capacity = spec.kv_cache->capacity, page = spec.kv_cache->page;
+  if (sizes.cached) {
+    if (*sizes.cached + lengths->key > capacity) {
+      throw UserError("--size: cached is " + std::to_string(*sizes.cached) + "; with " +
+                      std::to_string(lengths->key) + " new keys the capacity allows up to " +
+                      std::to_string(capacity - lengths->key));
+    }
+    lengths->past = *sizes.cached;
+    lengths->full_past = true;
+  }
+  if (!sizes.shared) return;
+  if (!spec.kv_cache->paged || *sizes.shared % page != 0 || *sizes.shared > lengths->past) {
+    throw UserError("--size: shared is " + std::to_string(*sizes.shared) +
+                    "; it counts keys in whole pages of a paged cache, at most those that are "
+                    "cached");
+  }
+  lengths->shared = *sizes.shared;
+  lengths->full_past = true;
+  lengths->blocks = (lengths->past + page - 1) / page;
+  const int64_t common = *sizes.shared / page;
+  lengths->pages = common + lengths->batch * (lengths->blocks - common);
+}
+
 }  // namespace
 
 SizeOptions parse_sizes(const std::string& text, const Spec& spec) {
   SizeOptions sizes;
   if (text.empty()) return sizes;
+  const Range cached = {0, spec.kv_cache ? spec.kv_cache->capacity : 0};
   std::istringstream words(text);
   for (std::string word; std::getline(words, word, ',');) {
     const size_t equals = word.find('=');
@@ -114,9 +140,13 @@ SizeOptions parse_sizes(const std::string& text, const Spec& spec) {
     } else if (key == "key_length") {
       slot = &sizes.key;
       range = spec.key_length_given ? &spec.key_length : &spec.query_length;
+    } else if (spec.kv_cache && (key == "cached" || key == "shared")) {
+      slot = key == "cached" ? &sizes.cached : &sizes.shared;
+      range = &cached;
     } else {
       throw UserError("--size: unknown key '" + key +
-                      "'; the keys are batch, query_length and key_length");
+                      "'; the keys are batch, query_length and key_length" +
+                      (spec.kv_cache ? ", cached and shared" : ""));
     }
     if (slot->has_value()) throw UserError("--size: " + key + " is given twice");
     check_range("--size: " + key, value, *range);
@@ -140,7 +170,11 @@ CallLengths resolve_lengths(const Spec& spec, const TensorFile* input, const Siz
   if (spec.kv_cache) {
     // As many as there is room for beside the new keys.
     lengths.past = std::max<int64_t>(spec.kv_cache->capacity - lengths.key, 0);
-    if (input != nullptr) read_past(spec, *input, &lengths);
+    if (input != nullptr) {
+      read_past(spec, *input, &lengths);
+    } else {
+      choose_past(spec, sizes, &lengths);
+    }
   }
   if (input == nullptr) return lengths;
   if (spec.packed) return packed_lengths(spec, *input, sizes, lengths);

@@ -12,10 +12,12 @@
 
 namespace mha {
 
-// The lengths that --size gives: "batch=2,query_length=100,key_length=7". Those left out are not
-// set. Throws UserError for an unknown key, a bad number, or what the spec does not allow.
+// The lengths that --size gives: "batch=2,query_length=100,key_length=7", and for a kernel with a
+// cache "cached=4096,shared=1024": keys that every sequence has before the call, and how many of
+// them all have in common. Those left out are not set. Throws UserError for an unknown key, a bad
+// number, or what the spec does not allow.
 struct SizeOptions {
-  std::optional<int64_t> batch, query, key;
+  std::optional<int64_t> batch, query, key, cached, shared;
 };
 SizeOptions parse_sizes(const std::string& text, const Spec& spec);
 

@@ -15,6 +15,7 @@
 #include "tools/common/safetensors_writer.h"
 #include "tools/mha-run/bench.h"
 #include "tools/mha-run/cache.h"
+#include "tools/mha-run/call_cache.h"
 #include "tools/mha-run/host_tensor.h"
 #include "tools/mha-run/inputs.h"
 #include "tools/mha-run/kernel_library.h"
@@ -34,7 +35,7 @@ struct Options {
   int layer = 0;
   int threads = 0;
   uint64_t seed = 0;
-  bool verify = false, bench = false;
+  bool verify = false, bench = false, shared = false;
 };
 
 std::string number(const char* format, double value) {
@@ -83,6 +84,9 @@ class Run {
     if (options_.weights && spec_.op != Op::kBlock) {
       throw UserError("--weights: op attention has no weights");
     }
+    if (options_.shared && !spec_.kv_cache) {
+      throw UserError("--shared: the config has no kv_cache, so that sequences share nothing");
+    }
     read_tensors();
 
     KernelRequest request;
@@ -94,8 +98,17 @@ class Run {
     KernelLibrary library(object, spec_.name);
     Call call(library, lengths_, threads_);
     bind(call);
+    std::optional<CallCache> cache;
+    if (spec_.kv_cache) cache.emplace(library, call, spec_, lengths_, inputs_);
+    if (options_.shared) call.set_entry(Call::kDecodeShared);
     call.run();
-    for (HostTensor& tensor : outputs_) tensor.read_back();
+    for (HostTensor& tensor : outputs_) {
+      if (CallCache::holds(tensor.decl.name)) {
+        cache->read(&tensor);
+      } else {
+        tensor.read_back();
+      }
+    }
 
     nlohmann::ordered_json json;
     const mha_kernel_info info = library.info();
@@ -107,7 +120,7 @@ class Run {
     bool passed = true;
     if (options_.verify) passed = verify(json);
     if (options_.output) write_outputs();
-    if (options_.bench) time(library, call, json);
+    if (options_.bench) time(library, call, cache ? &*cache : nullptr, json);
     json["schedule"] = {{"origin", info.schedule_origin}};
     if (console_.json()) console_.print_json(json);
     if (!passed) console_.error("the result is further from the reference than the bound allows");
@@ -154,8 +167,12 @@ class Run {
   }
 
   void bind(Call& call) {
-    for (auto& [name, tensor] : inputs_) call.bind(name, tensor.view());
-    for (HostTensor& tensor : outputs_) call.bind(tensor.decl.name, tensor.data());
+    for (auto& [name, tensor] : inputs_) {
+      if (!CallCache::holds(name)) call.bind(name, tensor.view());
+    }
+    for (HostTensor& tensor : outputs_) {
+      if (!CallCache::holds(tensor.decl.name)) call.bind(tensor.decl.name, tensor.data());
+    }
     if (spec_.op != Op::kBlock) return;
     if (options_.weights) {
       call.load_weights(*options_.weights, options_.layer);
@@ -181,8 +198,9 @@ class Run {
                    std::to_string(call.threads()) + (call.threads() == 1 ? " thread" : " threads") +
                    ", B=" + std::to_string(lengths_.batch) +
                    " Lq=" + std::to_string(lengths_.query) + " Lk=" + std::to_string(lengths_.key) +
-                   (spec_.packed ? " T=" + std::to_string(lengths_.total) : "") + ", workspace " +
-                   std::to_string(call.workspace_bytes()) + " bytes\n");
+                   (spec_.packed ? " T=" + std::to_string(lengths_.total) : "") +
+                   (spec_.kv_cache ? " cached=" + std::to_string(lengths_.past) : "") +
+                   ", workspace " + std::to_string(call.workspace_bytes()) + " bytes\n");
     constexpr size_t kNameWidth = sizeof "sequence_starts";
     auto line = [&](const HostTensor& tensor, const std::string& from) {
       console_.print(
@@ -255,10 +273,15 @@ class Run {
     write_safetensors(*options_.output, entries);
   }
 
-  void time(const KernelLibrary& library, Call& call, nlohmann::ordered_json& json) {
+  void time(const KernelLibrary& library, Call& call, CallCache* cache,
+            nlohmann::ordered_json& json) {
     const Work work = work_of(spec_, lengths_, inputs_);
-    const BenchResult r =
-        bench([&] { call.run(); }, call.threads(), isa_of_target(library.info().target));
+    // Each call continues the sequences anew.
+    const auto run = [&] {
+      if (cache != nullptr) cache->rewind();
+      call.run();
+    };
+    const BenchResult r = bench(run, call.threads(), isa_of_target(library.info().target));
     const double rate = static_cast<double>(work.flops) / r.seconds_min;
     const double percent = 100 * rate / r.peak_flops;
     json["calls"] = r.calls;
@@ -275,6 +298,10 @@ class Run {
                    console_.paint("1", number("%.1f %%", percent)) + " of the " +
                    peak_isa_name(r.isa) + number(" peak, %.1f GFLOP/s", r.peak_flops / 1e9) +
                    number("; memory reads %.1f GB/s\n", r.read_bytes / 1e9));
+    if (!spec_.kv_cache || options_.shared) return;
+    const double streamed = static_cast<double>(work.bytes) / r.seconds_min;
+    console_.print("      " + number("%.1f GB/s of operands and cached rows", streamed / 1e9) +
+                   number(" = %.1f %% of them\n", 100 * streamed / r.read_bytes));
   }
 
   const Options& options_;
@@ -316,7 +343,8 @@ int main(int argc, char** argv) {
             ->type_name("N")
             ->check(CLI::Range(1, 1024));
         app.add_option("--size", options.size,
-                       "Lengths within the config's ranges: batch=N,query_length=N,key_length=N")
+                       "Lengths within the config's ranges: batch=N,query_length=N,key_length=N; "
+                       "with kv_cache cached=N,shared=N: keys before the call, and common ones")
             ->type_name("KEY=N,...");
         app.add_option("--autoscheduler", options.autoscheduler,
                        "Let one of Halide's arrange the attention: adams2019, mullapudi2016")
@@ -324,6 +352,8 @@ int main(int argc, char** argv) {
         app.add_option("--seed", options.seed, "Of the random tensors (default 0)")->type_name("N");
         app.add_flag("--verify", options.verify,
                      "Compare with the float64 reference; exit 1 beyond the bound");
+        app.add_flag("--shared", options.shared,
+                     "With kv_cache: read what sequences share once (NAME_decode_shared)");
         app.add_flag("--bench", options.bench, "Time it beside the machine's measured peak");
       },
       [&](mha::Console& console) { return mha::Run(options, console).go(); });

@@ -95,7 +95,8 @@ HostTensor random_tensor(const Spec& spec, const CallLengths& lengths, const Ten
     }
   } else if (decl.name == "cache_lengths") {
     for (int32_t& value : tensor.ints) {
-      value = static_cast<int32_t>(random.integer(0, lengths.past));
+      value =
+          static_cast<int32_t>(lengths.full_past ? lengths.past : random.integer(0, lengths.past));
     }
     tensor.ints.front() = static_cast<int32_t>(lengths.past);
   } else if (decl.name == "block_table") {
@@ -106,7 +107,14 @@ HostTensor random_tensor(const Spec& spec, const CallLengths& lengths, const Ten
       pages[n] = pages[other];
       pages[other] = static_cast<int32_t>(n);
     }
-    for (size_t n = 0; n < tensor.ints.size(); ++n) tensor.ints[n] = pages[n % pages.size()];
+    // The first entries of every sequence are those of the first one, as far as they are shared.
+    const auto blocks = static_cast<size_t>(lengths.blocks);
+    const auto common =
+        lengths.shared > 0 ? static_cast<size_t>(lengths.shared / spec.kv_cache->page) : 0;
+    size_t next = common;
+    for (size_t n = 0; n < tensor.ints.size(); ++n) {
+      tensor.ints[n] = n % blocks < common ? pages[n % blocks] : pages[next++ % pages.size()];
+    }
   } else if (decl.name == "query_offset") {
     const int64_t room = std::max<int64_t>(lengths.key - lengths.query, 0);
     for (int32_t& value : tensor.ints) value = static_cast<int32_t>(random.integer(0, room));

@@ -26,6 +26,9 @@ struct CallLengths {
   // in pages: how many there are, and how many entries a row of the block table has.
   int64_t past = 0;
   int64_t pages = 0, blocks = 0;
+  // Of random tensors: all sequences have P cached keys, the first `shared` of them in common pages.
+  bool full_past = false;
+  int64_t shared = 0;
   int64_t all_keys() const { return past + key; }
 };
 
