@@ -226,6 +226,12 @@ class Builder {
     return rows;
   }
 
+  llvm::Constant* numbers(const std::vector<int64_t>& from) {
+    Rows<int32_t> rows(from.size());
+    for (size_t i = 0; i < from.size(); ++i) rows[i] = static_cast<int32_t>(from[i]);
+    return table(rows, "numbers");
+  }
+
   Rows<mha_pack_info> packs() {
     const auto& from = program_.packs;
     Rows<mha_pack_info> rows(from.size());
@@ -241,6 +247,7 @@ class Builder {
         parts[p].row_width = part.row_width;
         parts[p].row_padded = part.row_padded;
         parts[p].scale = part.scale;
+        parts.point(p, offsetof(mha_pack_part, row_sources), numbers(part.row_sources));
       }
       rows[i].vector = from[i].vector;
       rows[i].panel = static_cast<uint32_t>(from[i].panel);
@@ -251,6 +258,7 @@ class Builder {
       rows[i].col_padded = from[i].col_padded;
       rows.point(i, offsetof(mha_pack_info, parts), table(parts, "parts"));
       rows[i].part_count = parts.size();
+      rows.point(i, offsetof(mha_pack_info, col_sources), numbers(from[i].col_sources));
     }
     return rows;
   }

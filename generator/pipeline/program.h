@@ -64,6 +64,7 @@ struct PackPart {
   int weight = 0;
   int64_t first_row = 0, row_groups = 1, row_width = 0, row_padded = 0;
   double scale = 1;
+  std::vector<int64_t> row_sources = {};  // the weight's group that is group g; empty: g
   bool operator==(const PackPart&) const = default;
 };
 struct PackInfo {
@@ -71,6 +72,7 @@ struct PackInfo {
   int panel = 1;
   int64_t rows = 0, columns = 1;
   int64_t col_groups = 1, col_width = 1, col_padded = 1;
+  std::vector<int64_t> col_sources = {};  // the weight's group that is group g; empty: g
   std::vector<PackPart> parts;
   bool operator==(const PackInfo&) const = default;
 };

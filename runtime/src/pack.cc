@@ -37,6 +37,10 @@ float value_at(const Source& source, int64_t column) {
                              : static_cast<float>(static_cast<double>(value) * source.scale);
 }
 
+int64_t source_group(const int32_t* sources, int64_t group) {
+  return sources == nullptr ? group : sources[group];
+}
+
 // Which row of which weight goes to row `row` of the packed array.
 Source source_of(const mha_pack_info& pack, const mha::WeightView* views, int64_t row) {
   for (uint64_t p = 0; p < pack.part_count; ++p) {
@@ -46,7 +50,8 @@ Source source_of(const mha_pack_info& pack, const mha::WeightView* views, int64_
     const int64_t within = (row - part.first_row) % part.row_padded;
     if (group >= part.row_groups || within >= part.row_width) continue;
     const mha::WeightView& view = views[part.weight];
-    const int64_t from = (group * part.row_width + within) * view.row_stride;
+    const int64_t row_of_weight = source_group(part.row_sources, group) * part.row_width + within;
+    const int64_t from = row_of_weight * view.row_stride;
     return {view.data + static_cast<size_t>(from) * mha_internal_dtype_bytes(view.dtype),
             view.dtype, view.column_stride, part.scale};
   }
@@ -73,10 +78,26 @@ void pack_array(const mha_pack_info& pack, const mha::WeightView* views, float* 
         memset(out, 0, static_cast<size_t>(panel) * sizeof(float));
         continue;
       }
-      const int64_t from = group * pack.col_width + within;
+      const int64_t from = source_group(pack.col_sources, group) * pack.col_width + within;
       for (int64_t lane = 0; lane < panel; ++lane) out[lane] = value_at(rows[lane], from);
     }
   }
+}
+
+// Whether `groups` groups of `width` elements, those that `sources` names, lie within `size`.
+bool groups_fit(const int32_t* sources, int64_t groups, int64_t width, int64_t size) {
+  if (sources == nullptr) {
+    int64_t end;
+    return !__builtin_mul_overflow(groups, width, &end) && end <= size;
+  }
+  for (int64_t group = 0; group < groups; ++group) {
+    int64_t end;
+    if (sources[group] < 0 || __builtin_mul_overflow(int64_t{sources[group]} + 1, width, &end) ||
+        end > size) {
+      return false;
+    }
+  }
+  return true;
 }
 
 // The generator's tables must not lead outside the arrays.
@@ -94,16 +115,17 @@ bool makes_sense(const mha_kernel* kernel, const mha_pack_info& pack) {
   }
   for (uint64_t p = 0; p < pack.part_count; ++p) {
     const mha_pack_part& part = pack.parts[p];
-    int64_t rows, columns;
     if (part.weight >= kernel->weight_count || part.first_row < 0 || part.row_padded < 1 ||
-        part.row_groups < 1 || part.row_width < 1 || part.row_width > part.row_padded ||
-        __builtin_mul_overflow(part.row_groups, part.row_width, &rows)) {
+        part.row_groups < 1 || part.row_width < 1 || part.row_width > part.row_padded) {
       return false;
     }
     const mha_weight_info& info = kernel->weights[part.weight];
-    if (info.rank != (pack.vector ? 1u : 2u) || rows > info.shape[0]) return false;
-    if (!pack.vector && (__builtin_mul_overflow(pack.col_groups, pack.col_width, &columns) ||
-                         columns > info.shape[1])) {
+    if (info.rank != (pack.vector ? 1u : 2u) ||
+        !groups_fit(part.row_sources, part.row_groups, part.row_width, info.shape[0])) {
+      return false;
+    }
+    if (!pack.vector &&
+        !groups_fit(pack.col_sources, pack.col_groups, pack.col_width, info.shape[1])) {
       return false;
     }
   }

@@ -49,11 +49,11 @@ class Weights : public testing::Test {
   static constexpr int64_t kQ = 6, kK = 4, kPadded = 8, kPanel = 4, kRows = 16;
 
   Weights() {
-    parts[0] = {0, 0, 0, 3, 2, 3, 0.3};  // rows 0-1, 3-4, 6-7
-    parts[1] = {1, 0, 9, 2, 2, 3, 1.0};  // rows 9-10, 12-13
-    bias_parts[0] = {2, 0, 0, 3, 2, 3, 0.3};
-    packs[0] = {0, kPanel, kRows, kPadded, 2, 2, 4, parts, 2};
-    packs[1] = {1, 1, kRows, 1, 1, 1, 1, bias_parts, 1};
+    parts[0] = {0, 0, 0, 3, 2, 3, 0.3, nullptr};  // rows 0-1, 3-4, 6-7
+    parts[1] = {1, 0, 9, 2, 2, 3, 1.0, nullptr};  // rows 9-10, 12-13
+    bias_parts[0] = {2, 0, 0, 3, 2, 3, 0.3, nullptr};
+    packs[0] = {0, kPanel, kRows, kPadded, 2, 2, 4, parts, 2, nullptr};
+    packs[1] = {1, 1, kRows, 1, 1, 1, 1, bias_parts, 1, nullptr};
     infos[0] = {"w_q", "layer.{layer}.q/{layer}", 2, 0, {kQ, 4}, 0};
     infos[1] = {"w_k", nullptr, 2, 0, {kK, 4}, 0};
     infos[2] = {"b_q", "bias", 1, 0, {kQ, 0}, 0};
@@ -168,6 +168,50 @@ TEST_F(Weights, PackAsDefined) {
   EXPECT_EQ(seen[1], bias);
   mha_weights_destroy(weights);
   mha_weights_destroy(nullptr);
+}
+
+// Groups of rows and of columns that no list names are left out, and their room is not there.
+TEST_F(Weights, OnlyNamedGroupsArePacked) {
+  const int32_t rows[] = {0, 2}, columns[] = {1};
+  parts[0].row_groups = bias_parts[0].row_groups = 2;
+  parts[0].row_sources = bias_parts[0].row_sources = rows;
+  packs[0].part_count = 1;
+  packs[0].rows = packs[1].rows = 8;
+  packs[0].col_groups = 1;
+  packs[0].col_sources = columns;
+  packs[0].columns = 4;
+  mha_weights* weights = nullptr;
+  ASSERT_EQ(create(&weights), MHA_OK) << mha_last_message();
+  look_at(weights);
+  std::vector<float> matrix(8 * 4, 0.0f), bias(8, 0.0f);
+  for (int64_t g = 0; g < 2; ++g) {
+    for (int64_t i = 0; i < 2; ++i) {
+      const int64_t from = rows[g] * 2 + i, row = g * 3 + i;
+      bias[row] = static_cast<float>(0.3 * double{b[from]});
+      for (int64_t c = 0; c < 2; ++c) {
+        matrix[(row / kPanel * 4 + c) * kPanel + row % kPanel] =
+            static_cast<float>(0.3 * double{q[from * 4 + 2 + c]});
+      }
+    }
+  }
+  EXPECT_EQ(seen[0], matrix);
+  EXPECT_EQ(seen[1], bias);
+  mha_weights_destroy(weights);
+}
+
+TEST_F(Weights, NamedGroupsMustBeThere) {
+  int32_t groups[] = {0, 3, 1};
+  parts[0].row_sources = groups;
+  expect_refused(MHA_INTERNAL, {"packed array 0", "makes no sense"});
+  groups[1] = -1;
+  expect_refused(MHA_INTERNAL, {"packed array 0", "makes no sense"});
+  parts[0].row_sources = nullptr;
+  bias_parts[0].row_sources = groups;
+  expect_refused(MHA_INTERNAL, {"packed array 1", "makes no sense"});
+  bias_parts[0].row_sources = nullptr;
+  groups[1] = 2;
+  packs[0].col_sources = groups;
+  expect_refused(MHA_INTERNAL, {"packed array 0", "makes no sense"});
 }
 
 TEST_F(Weights, OrderOfTheArraysIsFree) {

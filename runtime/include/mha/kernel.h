@@ -106,12 +106,14 @@ typedef struct mha_weight_info {
  * weights, or (vector != 0) a vector [N] of biases. Whatever no part fills is zero. Row r = g *
  * row_width + i (i < row_width, g < row_groups) of a part's weight goes to row first_row + g *
  * row_padded + i; column c = g * col_width + i goes to column g * col_padded + i; all is multiplied
- * by scale (in double, rounded once). */
+ * by scale (in double, rounded once). With row_sources group g of the rows is the weight's group
+ * row_sources[g], and likewise for columns: groups that no list names are left out. */
 typedef struct mha_pack_part {
   uint32_t weight; /* index into weights */
   uint32_t reserved;
   int64_t first_row, row_groups, row_width, row_padded;
   double scale;
+  const int32_t* row_sources; /* row_groups numbers; NULL: 0, 1, ... */
 } mha_pack_part;
 typedef struct mha_pack_info {
   uint32_t vector;
@@ -121,6 +123,7 @@ typedef struct mha_pack_info {
   int64_t col_groups, col_width, col_padded;
   const mha_pack_part* parts;
   uint64_t part_count;
+  const int32_t* col_sources; /* col_groups numbers; NULL: 0, 1, ... */
 } mha_pack_info;
 
 /* The pages of a cache. A pool of keys is [pages][kv_heads][a page of `page` keys], one of values
