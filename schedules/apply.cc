@@ -10,6 +10,7 @@
 
 #include "generator/pipeline/pipeline.h"
 #include "generator/spec/error.h"
+#include "schedules/head_rows.h"
 #include "schedules/prefetch.h"
 #include "schedules/space.h"
 
@@ -190,6 +191,7 @@ void schedule_attention(Stage& stage, const Plan& plan, const StageSchedule& par
   Var d_outer("d_outer"), d_inner("d_inner"), y_outer("y_outer"), y_inner("y_inner"),
       y_group("y_group"), y_rest("y_rest");
 
+  schedule_head_rows(stage, plan, LoopLevel::root(), vector);
   transpose_queries(stage, plan.attention.d_head, vector);
 
   const bool width_inside = params.get("value_order") == 1;
@@ -280,10 +282,11 @@ void schedule_attention(Stage& stage, const Plan& plan, const StageSchedule& par
                 grouped ? group : query_block, key_block, 1);
   bound_storage(stage, {"mask"}, grouped ? group : query_block,
                 (key_block + vector - 1) / vector * vector, 1);
-  bound_storage(stage,
-                {"queries", "partial", "statistics", "row_max", "merge_weight", "row_sum",
-                 "row_scale", "result", "lse_held", "row_max_out_held", "row_scale_out_held"},
-                query_block, key_block, key_blocks);
+  bound_storage(
+      stage,
+      {"head_rows", "queries", "partial", "statistics", "row_max", "merge_weight", "row_sum",
+       "row_scale", "result", "lse_held", "row_max_out_held", "row_scale_out_held"},
+      query_block, key_block, key_blocks);
   output.vectorize(d, vector,
                    plan.op == Op::kAttention && plan.attention.d_value % vector != 0
                        ? TailStrategy::GuardWithIf
@@ -299,6 +302,7 @@ void schedule_attention(Stage& stage, const Plan& plan, const StageSchedule& par
 void schedule_pairs(Stage& stage, const Plan& plan, const StageSchedule& params,
                     const LoopLevel& level, int keys, const Machine& machine) {
   const int vector = machine.vector_floats;
+  schedule_head_rows(stage, plan, LoopLevel::root(), vector);
   transpose_queries(stage, plan.attention.d_head, vector);
   for (const char* name : {"row_max", "row_scale"}) {
     if (stage.funcs.count(name)) find(stage, name).compute_root().vectorize(y, vector, kRoundUp);
@@ -308,8 +312,8 @@ void schedule_pairs(Stage& stage, const Plan& plan, const StageSchedule& params,
   schedule_scores(stage, level, params, vector);
   schedule_mask(stage, level, vector);
   bound_storage(stage,
-                {"queries", "row_max", "row_scale", "normalised", "scores", "masked", "mask", "sum",
-                 "strongest", "held"},
+                {"head_rows", "queries", "row_max", "row_scale", "normalised", "scores", "masked",
+                 "mask", "sum", "strongest", "held"},
                 static_cast<int>(params.get("query_block")), keys, 1);
 }
 
@@ -354,8 +358,16 @@ void schedule_top(Stage& stage, const Plan& plan, const StageSchedule& params,
   schedule_pairs(stage, plan, params, level, keys, machine);
 }
 
-void schedule_pack(Stage& stage, const Machine& machine) {
-  find(stage, "output").vectorize(d, machine.vector_floats, TailStrategy::GuardWithIf);
+void schedule_pack(Stage& stage, const Plan& plan, const Machine& machine) {
+  Func output = find(stage, "output");
+  output.vectorize(d, machine.vector_floats, TailStrategy::GuardWithIf);
+  schedule_head_rows(stage, plan, LoopLevel(output, t), machine.vector_floats);
+}
+
+// Zeros, whatever the dimensions.
+void schedule_zero(Stage& stage, const Machine& machine) {
+  Func output = find(stage, "output");
+  output.vectorize(output.args()[0], machine.vector_floats, TailStrategy::GuardWithIf);
 }
 
 void schedule_projection(Stage& stage, const StageSchedule& params, const Machine& machine,
@@ -408,7 +420,11 @@ void apply_schedule(Program& program, const Plan& plan, const Schedule& schedule
     } else if (stage.funcs.count("scores")) {
       schedule_rows(stage, plan, schedule.stage("attention"), machine);
     } else if (stage.name.rfind("pack_", 0) == 0) {
-      schedule_pack(stage, machine);
+      schedule_pack(stage, plan, machine);
+    } else if (stage.name.rfind("norm_", 0) == 0) {
+      schedule_norms(stage, machine.vector_floats);
+    } else if (stage.name.rfind("zero_", 0) == 0) {
+      schedule_zero(stage, machine);
     } else {
       const StageSchedule& params = schedule.stage(stage.name);
       const int64_t panel = params.get("panel_vectors") * machine.vector_floats;

@@ -155,6 +155,9 @@ void check_attention(const StageSchedule& stage, const Plan& plan, const Machine
     check.rule("pack_values", s.get("pack_values") == 0,
                "a block's projection writes V packed already");
   } else {
+    check.rule("pack_keys",
+               s.get("pack_keys") == 1 || !(plan.attention.norm || plan.attention.rotation),
+               "K must be packed: that is where it gets its norm and its rotation");
     check.rule("pack_values", s.get("pack_values") == 1 || plan.attention.d_value % lanes == 0,
                "V must be packed: its width " + std::to_string(plan.attention.d_value) +
                    " is no multiple of " + std::to_string(lanes) + " lanes");

@@ -118,7 +118,9 @@ StageSchedule attention_default(const Plan& plan, const Machine& machine) {
   const bool window = a.left && a.right;
   const bool aliased = interleaved && !window && a.kv_heads * a.d_value * 4 % 4096 == 0;
   const bool copied = !block && !window && interleaved && queries >= 128;
-  const bool copy_keys = copied && keys >= 2048, long_keys = copied && keys > 4096;
+  // K is copied in any case where norm or rotation make something else of it.
+  const bool transformed = !block && (a.norm || a.rotation);
+  const bool copy_keys = transformed || (copied && keys >= 2048), long_keys = copied && keys > 4096;
   const bool pack_values =
       !block && (a.d_value % lanes != 0 || (aliased && queries >= 128 && keys >= 256) || long_keys);
   return {"attention",

@@ -1,5 +1,6 @@
 // Records as text. record.cc reads them.
 #include <charconv>
+#include <cstdio>
 
 #include "schedules/record.h"
 
@@ -21,6 +22,20 @@ std::string numbers(const std::vector<double>& values) {
 
 std::string range(const Range& r) {
   return r.fixed() ? std::to_string(r.max) : std::to_string(r.min) + ".." + std::to_string(r.max);
+}
+
+// A digest of the frequencies and their factor: any two rotations of one model have one of their
+// own.
+std::string frequencies(const Rotation& rotation) {
+  uint64_t hash = 14695981039346656037u;  // FNV-1a
+  const auto add = [&](const std::string& text) {
+    for (const char c : text + ",") hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211u;
+  };
+  for (double frequency : rotation.inv_freq) add(number(frequency));
+  add(number(rotation.attention_factor));
+  char digits[20];
+  std::snprintf(digits, sizeof digits, "%016llx", static_cast<unsigned long long>(hash));
+  return digits;
 }
 
 std::string part_key(const ProjectionPart& part) {
@@ -91,6 +106,25 @@ std::string plan_key(const Plan& plan) {
   add("D", std::to_string(a.d_head));
   add("Dv", std::to_string(a.d_value));
   add("scale", number(a.score_scale));
+  const auto list = [](const std::vector<int64_t>& values) {
+    std::string text;
+    for (int64_t value : values) text += (text.empty() ? "" : ",") + std::to_string(value);
+    return text;
+  };
+  if (!a.kept_heads.empty()) {
+    add("heads", list(a.kept_heads) + "/" + std::to_string(a.all_heads));
+    add("kv_heads", list(a.kept_kv_heads) + "/" + std::to_string(a.all_kv_heads));
+  }
+  if (a.norm) {
+    add("norm", std::string(a.norm->all_width ? "all" : "head") +
+                    (a.norm->before_rope ? "" : ",after") + "," + number(a.norm->eps) +
+                    (a.norm->weight_offset == 1 ? ",1+w" : ""));
+  }
+  if (a.rotation) {
+    // Their number, and all of them.
+    add("rope", std::string(a.rotation->interleaved ? "interleaved" : "half") + "," +
+                    std::to_string(a.rotation->inv_freq.size()) + "," + frequencies(*a.rotation));
+  }
   if (a.right == 0) key += " causal";
   if (a.right && *a.right != 0) add("right", std::to_string(*a.right));
   if (a.left) add("left", std::to_string(*a.left));

@@ -1,6 +1,7 @@
 #include "generator/emit/header.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cctype>
@@ -66,7 +67,11 @@ std::string facts(const Plan& plan) {
                      plan.layout == Layout::kBshd ? "[B, L, H, D]" : "[B, H, L, D]"));
   }
   line(fmt::format("heads H = {}, key/value heads G = {}, head width D = {}, value width Dv = {}",
-                   a.heads, a.kv_heads, a.d_head, a.d_value));
+                   a.all_heads, a.all_kv_heads, a.d_head, a.d_value));
+  if (!a.kept_heads.empty()) {
+    line(fmt::format("heads that are not pruned: {}; the places of the others are 0",
+                     fmt::join(a.kept_heads, ", ")));
+  }
   line(range_text("batch B", plan.batch));
   line(range_text("queries Lq", plan.query_length));
   if (plan.cache) {
@@ -82,6 +87,20 @@ std::string facts(const Plan& plan) {
   if (plan.packed) {
     line("packed: sequence b is rows sequence_starts[b] to sequence_starts[b + 1] of T in all, at");
     line("  most Lq of them");
+  }
+  if (a.norm) {
+    line(fmt::format("norm of q and k over {}, {} the rotation: x / sqrt(mean(x^2) + {}) * {}",
+                     a.norm->all_width ? "all heads" : "each head",
+                     a.norm->before_rope ? "before" : "after", a.norm->eps,
+                     a.norm->weight_offset == 1 ? "(1 + weight)" : "weight"));
+  }
+  if (a.rotation) {
+    line(fmt::format(
+        "rotary position embedding of the first {} elements, pairs ({}): query i is at",
+        2 * a.rotation->inv_freq.size(),
+        a.rotation->interleaved ? std::string("2i, 2i + 1")
+                                : fmt::format("i, i + {}", a.rotation->inv_freq.size())));
+    line("  i + offset, key j at j");
   }
   if (a.right == 0) line("causal: key j is visible to query i when j <= i + offset");
   if (a.right && *a.right != 0)

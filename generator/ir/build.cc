@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "generator/ir/rotation.h"
 #include "generator/spec/error.h"
 
 namespace mha::ir {
@@ -129,7 +130,54 @@ class Builder {
                                       builder_.getF64FloatAttr(1));
   }
 
+  // Norm and rotation of q and k, in the spec's order. The weights of the norm are inputs where
+  // nothing else is learned.
+  void transform_rows(Value& q, Value& k) {
+    const std::optional<QkNorm>& norm = spec_.qk_norm;
+    Value q_weight, k_weight;
+    if (norm) {
+      q_weight = norm_weight("q_norm", spec_.heads);
+      k_weight = norm_weight("k_norm", spec_.kv_heads);
+    }
+    const auto normed = [&] {
+      q = rms_norm(q, q_weight);
+      k = rms_norm(k, k_weight);
+    };
+    if (norm && norm->before_rope) normed();
+    if (spec_.rope) {
+      const Rotation rotation = rotation_of(*spec_.rope);
+      q = rotate(q, rotation);
+      k = rotate(k, rotation);
+    }
+    if (norm && !norm->before_rope) normed();
+  }
+
+  Value norm_weight(StringRef name, int64_t heads) {
+    const int64_t width = spec_.qk_norm->all_width ? heads * spec_.d_head : spec_.d_head;
+    auto type = RankedTensorType::get({width}, builder_.getF32Type());
+    if (spec_.op == Op::kAttention) return input(name, type, {"qk_norm"});
+    return builder_.create<WeightOp>(place({"qk_norm"}), type, name);
+  }
+
+  Value rms_norm(Value x, Value weight) {
+    const QkNorm& norm = *spec_.qk_norm;
+    return builder_.create<RmsNormOp>(place({"qk_norm", "qk_norm.eps", "qk_norm.weight_offset"}),
+                                      x.getType(), x, weight, builder_.getF64FloatAttr(norm.eps),
+                                      builder_.getI64IntegerAttr(norm.weight_offset),
+                                      norm.all_width ? builder_.getUnitAttr() : nullptr,
+                                      AxisOrderAttr::get(builder_.getContext(), order()));
+  }
+
+  Value rotate(Value x, const Rotation& rotation) {
+    return builder_.create<RotateOp>(
+        place({"rope", "rope.dims", "rope.scaling", "rope.scaling.attention_factor"}), x.getType(),
+        x, builder_.getDenseF64ArrayAttr(rotation.inv_freq),
+        builder_.getF64FloatAttr(rotation.attention_factor),
+        rotation.interleaved ? builder_.getUnitAttr() : nullptr);
+  }
+
   AttentionOp attention(Value q, Value k, Value v) {
+    transform_rows(q, k);
     const Mask& masks = spec_.mask;
     mlir::Type f32 = builder_.getF32Type(), i32 = builder_.getI32Type();
     const int64_t b = batch_.dim(), lq = queries_.dim(), lk = keys_.dim(), h = spec_.heads;
@@ -163,7 +211,8 @@ class Builder {
         place({"heads",       "kv_heads",         "d_model",         "d_head",      "d_value",
                "batch",       "query_length",     "key_length",      "scale",       "mask.causal",
                "mask.window", "mask.key_lengths", "mask.key_starts", "mask.tensor", "query_offset",
-               "packed",      "outputs",          "top_k",           "layout",      "dtype"}),
+               "packed",      "outputs",          "top_k",           "layout",      "dtype",
+               "pruned_heads"}),
         heads_type(queries_, spec_.heads, spec_.d_value),
         result(spec_.wants("lse"), {b, h, lq}, f32),
         result(spec_.wants("weights"), {b, h, lq, lk}, f32),
@@ -172,7 +221,9 @@ class Builder {
         result(top, {b, h, lq, spec_.top_k}, f32), result(top, {b, h, lq, spec_.top_k}, i32), q, k,
         v, key_lengths, key_starts, query_offset, sequence_starts, mask,
         builder_.getF64FloatAttr(spec_.scale), masks.causal ? builder_.getUnitAttr() : nullptr,
-        side(&Window::left), side(&Window::right), OffsetAttr::get(builder_.getContext(), offset),
+        side(&Window::left), side(&Window::right),
+        spec_.pruned_heads.empty() ? nullptr : builder_.getDenseI64ArrayAttr(spec_.pruned_heads),
+        OffsetAttr::get(builder_.getContext(), offset),
         AxisOrderAttr::get(builder_.getContext(), order()));
   }
 

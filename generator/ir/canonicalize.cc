@@ -85,30 +85,40 @@ struct EndOffsetToStart : OpRewritePattern<AttentionOp> {
   }
 };
 
+// Whether the attention alone reads its operand, and what that is made of.
+bool one_reader(Value operand) {
+  const RowChain chain = row_chain(operand);
+  return operand.hasOneUse() && chain.source.hasOneUse() &&
+         llvm::all_of(chain.ops, [](mlir::Operation* row) { return row->hasOneUse(); });
+}
+
 // attention{scale = s}(project(x)) -> attention{scale = 1}(project{weight_scale *= s}(x)).
 //
 // Only for weights that are packed as f32: the product with s is then rounded once to 24 bits,
 // which is what the score's own rounding costs. Only for scales that leave weights far from the
-// ends of f32's range. A norm between projection and attention keeps this from matching, as it
-// should: it would undo the scale.
+// ends of f32's range. A rotation lets a scale through; a norm would undo it, and keeps this from
+// matching.
 struct FoldScale : OpRewritePattern<AttentionOp> {
   using OpRewritePattern::OpRewritePattern;
   LogicalResult matchAndRewrite(AttentionOp op, PatternRewriter& rewriter) const override {
     const double scale = op.getScale().convertToDouble();
     const double size = std::abs(scale);
-    if (scale == 1 || !(size >= 0x1p-32 && size <= 0x1p32) || !op.getQ().hasOneUse())
+    const RowChain chain = row_chain(op.getQ());
+    const bool normed =
+        llvm::any_of(chain.ops, [](mlir::Operation* row) { return llvm::isa<RmsNormOp>(row); });
+    if (scale == 1 || !(size >= 0x1p-32 && size <= 0x1p32) || normed || !one_reader(op.getQ()))
       return failure();
     auto is_f32 = [](Value weight) {
       return llvm::cast<mlir::RankedTensorType>(weight.getType()).getElementType().isF32();
     };
-    mlir::Operation* source = op.getQ().getDefiningOp();
+    mlir::Operation* source = chain.source.getDefiningOp();
     if (auto project = llvm::dyn_cast_or_null<ProjectOp>(source)) {
       if (!is_f32(project.getWeight())) return failure();
       rewriter.modifyOpInPlace(project, [&] {
         project.setWeightScale(llvm::APFloat(project.getWeightScale().convertToDouble() * scale));
       });
     } else if (auto merged = llvm::dyn_cast_or_null<ProjectMergedOp>(source)) {
-      const unsigned part = llvm::cast<mlir::OpResult>(op.getQ()).getResultNumber();
+      const unsigned part = llvm::cast<mlir::OpResult>(chain.source).getResultNumber();
       if (!is_f32(merged.getWeights()[part])) return failure();
       SmallVector<double> scales(merged.getWeightScales());
       scales[part] *= scale;
@@ -128,9 +138,9 @@ struct MergeProjections : OpRewritePattern<AttentionOp> {
   LogicalResult matchAndRewrite(AttentionOp op, PatternRewriter& rewriter) const override {
     SmallVector<ProjectOp> sources;
     for (Value operand : {op.getQ(), op.getK(), op.getV()}) {
-      auto source = operand.getDefiningOp<ProjectOp>();
+      auto source = row_chain(operand).source.getDefiningOp<ProjectOp>();
       // A projection that something else reads too must stay where that can see it.
-      if (source && operand.hasOneUse()) sources.push_back(source);
+      if (source && one_reader(operand)) sources.push_back(source);
     }
     while (sources.size() > 1) {
       ProjectOp first = sources.front();
@@ -141,6 +151,10 @@ struct MergeProjections : OpRewritePattern<AttentionOp> {
         (fits ? group : rest).push_back(source);
       }
       if (group.size() > 1) {
+        // What reads the parts comes after the last of them.
+        for (Value operand : {op.getQ(), op.getK()}) {
+          for (mlir::Operation* row : row_chain(operand).ops) rewriter.moveOpBefore(row, op);
+        }
         merge(group, rewriter);
         return success();
       }
@@ -168,8 +182,8 @@ struct MergeProjections : OpRewritePattern<AttentionOp> {
     for (ProjectOp part : group) {
       if (last->isBeforeInBlock(part)) last = part;
     }
-    // All operands are there before the last part, and nothing but the attention waits for the
-    // first.
+    // All operands are there before the last part, and nothing but the attention and what feeds it
+    // alone waits for the first.
     rewriter.setInsertionPoint(last);
     auto merged = rewriter.create<ProjectMergedOp>(rewriter.getFusedLoc(places), types,
                                                    first.getX(), weights, biases, biased, scales);

@@ -71,6 +71,24 @@ mlir::Value other_result(AttentionOp op, StringRef name) {
   return {};
 }
 
+RowChain row_chain(mlir::Value operand) {
+  RowChain chain{operand, {}};
+  while (mlir::Operation* op = chain.source.getDefiningOp()) {
+    if (!llvm::isa<RmsNormOp, RotateOp>(op)) break;
+    chain.ops.insert(chain.ops.begin(), op);
+    chain.source = op->getOperand(0);
+  }
+  return chain;
+}
+
+bool AttentionOp::comparesPlaces() {
+  const auto rotated = [](mlir::Value operand) {
+    return llvm::any_of(row_chain(operand).ops,
+                        [](mlir::Operation* op) { return llvm::isa<RotateOp>(op); });
+  };
+  return getCausal() || getLeft() || getRight() || rotated(getQ()) || rotated(getK());
+}
+
 mlir::Value ProjectMergedOp::bias(unsigned p) {
   llvm::ArrayRef<bool> biased = getBiased();
   if (!biased[p]) return {};
@@ -99,6 +117,9 @@ void ProjectMergedOp::getAsmResultNames(mlir::OpAsmSetValueNameFn set) {
   for (auto [part, weight] : llvm::zip(getParts(), getWeights()))
     name_after_weight(part, weight, set);
 }
+
+void RmsNormOp::getAsmResultNames(mlir::OpAsmSetValueNameFn set) { set(getY(), "normed"); }
+void RotateOp::getAsmResultNames(mlir::OpAsmSetValueNameFn set) { set(getY(), "rotated"); }
 
 void ProjectOutOp::getAsmResultNames(mlir::OpAsmSetValueNameFn set) { set(getY(), "y"); }
 

@@ -36,6 +36,14 @@ mlir::InFlightDiagnostic error_at(mlir::Operation* op, std::initializer_list<llv
 // among them: a block's is made from it.
 mlir::Value other_result(AttentionOp op, llvm::StringRef name);
 
+// What lies between a projection or an input and an attention's q or k: its operations from the
+// first to the last, and the value that the first one reads.
+struct RowChain {
+  mlir::Value source;
+  llvm::SmallVector<mlir::Operation*> ops;  // RmsNormOp, RotateOp
+};
+RowChain row_chain(mlir::Value operand);
+
 // The axes of a tensor with heads, whatever the order they lie in.
 struct HeadAxes {
   int64_t batch, length, heads, width;

@@ -180,6 +180,40 @@ def ProjectOutOp : Mha_KernelPart<"project_out", [Mha_NamesResults]> {
   let hasVerifier = 1;
 }
 
+//--- rows of q and k ---
+
+def RmsNormOp : Mha_KernelPart<"rms_norm", [AllTypesMatch<["x", "y"]>, Mha_NamesResults]> {
+  let summary = "RMS norm of the rows of q or k, with a learned weight";
+  let description = [{
+    y[d] = x[d] / sqrt(mean(x^2) + eps) * (weight_offset + w[d]) of each row of each head: w [D]. With `all` the mean
+    is over all heads of the row, and w is [H*D]. `layout` is the order of the axes of x.
+  }];
+  let arguments = (ins Mha_Heads:$x, Mha_Vector:$weight, F64Attr:$eps,
+                       DefaultValuedAttr<I64Attr, "0">:$weight_offset, UnitAttr:$all,
+                       DefaultValuedAttr<Mha_AxisOrderAttr, "::mha::ir::AxisOrder::kBshd">:$layout);
+  let results = (outs Mha_Heads:$y);
+  let assemblyFormat = "$x `,` $weight attr-dict `:` type($x) `,` type($weight)";
+  let hasVerifier = 1;
+}
+
+def RotateOp : Mha_KernelPart<"rotate", [AllTypesMatch<["x", "y"]>, Mha_NamesResults]> {
+  let summary = "Rotary position embedding of the rows of q or k";
+  let description = [{
+    Turns pair i of each row by the angle a = position * inv_freq[i]:
+
+        y[i] = factor * (x[i] cos a - x[i'] sin a),  y[i'] = factor * (x[i'] cos a + x[i] sin a)
+
+    with i' = i + n, n the number of frequencies, or, `interleaved`, with the elements 2i and 2i + 1 as a pair; factor is
+    `attention_factor`. What lies behind the first 2n elements stays. Row i of what becomes the attention's q stands at
+    i + offset, with the attention's offset; row j of what becomes its k at j.
+  }];
+  let arguments = (ins Mha_Heads:$x, DenseF64ArrayAttr:$inv_freq,
+                       DefaultValuedAttr<F64Attr, "1.0">:$attention_factor, UnitAttr:$interleaved);
+  let results = (outs Mha_Heads:$y);
+  let assemblyFormat = "$x attr-dict `:` type($x)";
+  let hasVerifier = 1;
+}
+
 //--- attention ---
 
 def AttentionOp : Mha_KernelPart<"attention", [AttrSizedOperandSegments, AttrSizedResultSegments,
@@ -197,7 +231,8 @@ def AttentionOp : Mha_KernelPart<"attention", [AttrSizedOperandSegments, AttrSiz
         mask[b, h, i, j] > -inf    if a mask of f32 is given, which is added to the score
 
     with offset 0 (`start`), (key_lengths[b] or Lk) - Lq (`end`), or query_offset[b] (`input`).
-    A row that sees no key has output 0, weights 0 and lse -inf.
+    A row that sees no key has output 0, weights 0 and lse -inf. What the heads in `pruned` would give is left out:
+    their places in the results are 0, mean_weights has nothing of them, and back ends do not compute them.
 
     q [B, Lq, H, D], k [B, Lk, G, D], v [B, Lk, G, Dv] -> output [B, Lq, H, Dv]; with layout bhsd the second
     and third axes change places. The other results are f32: lse [B, H, Lq], the natural logarithm of the sum of
@@ -209,6 +244,7 @@ def AttentionOp : Mha_KernelPart<"attention", [AttrSizedOperandSegments, AttrSiz
                        Optional<Mha_Indices>:$key_starts, Optional<Mha_Indices>:$query_offset,
                        Optional<Mha_Indices>:$sequence_starts, Optional<Mha_Mask>:$mask,
                        F64Attr:$scale, UnitAttr:$causal, OptionalAttr<I64Attr>:$left, OptionalAttr<I64Attr>:$right,
+                       OptionalAttr<DenseI64ArrayAttr>:$pruned,
                        DefaultValuedAttr<Mha_OffsetAttr, "::mha::ir::Offset::kStart">:$offset,
                        DefaultValuedAttr<Mha_AxisOrderAttr, "::mha::ir::AxisOrder::kBshd">:$layout);
   let results = (outs Mha_Heads:$output, Optional<Mha_Rows>:$lse, Optional<Mha_Pairs>:$weights,
@@ -229,8 +265,8 @@ def AttentionOp : Mha_KernelPart<"attention", [AttrSizedOperandSegments, AttrSiz
   let hasVerifier = 1;
   let hasCanonicalizer = 1;
   let extraClassDeclaration = [{
-    /// Some mask compares the places of query and key.
-    bool comparesPlaces() { return getCausal() || getLeft() || getRight(); }
+    /// Something compares the places of query and key.
+    bool comparesPlaces();
   }];
 }
 

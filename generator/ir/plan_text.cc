@@ -29,9 +29,32 @@ std::string projection_text(const Projection& projection) {
   return fmt::format("  project {}: {}\n", projection.input, fmt::join(parts, ", "));
 }
 
+std::string norm_text(const QkNorm& norm) {
+  return fmt::format(", norm of {} (eps {}, weight {}w)",
+                     norm.all_width ? "all heads" : "each head", norm.eps,
+                     norm.weight_offset == 1 ? "1 + " : "");
+}
+
+std::string rotation_text(const Rotation& rotation) {
+  std::string text =
+      fmt::format(", rotation of {} {} from {:.6g} to {:.6g}", rotation.inv_freq.size(),
+                  rotation.interleaved ? "neighbours" : "halves", rotation.inv_freq.front(),
+                  rotation.inv_freq.back());
+  return rotation.attention_factor == 1
+             ? text
+             : text + fmt::format(" * {:.6g}", rotation.attention_factor);
+}
+
 std::string attention_text(const Attention& a) {
   std::string text = fmt::format("  attention: H = {}, G = {}, D = {}, Dv = {}, scale {}", a.heads,
                                  a.kv_heads, a.d_head, a.d_value, a.score_scale);
+  if (!a.kept_heads.empty()) {
+    text += fmt::format(", heads {} of {}", fmt::join(a.kept_heads, " "), a.all_heads);
+    text += fmt::format(", KV heads {} of {}", fmt::join(a.kept_kv_heads, " "), a.all_kv_heads);
+  }
+  if (a.norm && a.norm->before_rope) text += norm_text(*a.norm);
+  if (a.rotation) text += rotation_text(*a.rotation);
+  if (a.norm && !a.norm->before_rope) text += norm_text(*a.norm);
   if (a.right == 0) text += ", causal";
   if (a.left) text += fmt::format(", left {}", *a.left);
   if (a.right && *a.right != 0) text += fmt::format(", right {}", *a.right);

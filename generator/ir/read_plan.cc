@@ -27,7 +27,7 @@ class Reader {
     AttentionOp attention_op = only<AttentionOp>("attention");
     attention(attention_op);
     auto out = llvm::to_vector(kernel_.getBody().getOps<ProjectOutOp>());
-    const bool block = !attention_op.getQ().getDefiningOp<InputOp>();
+    const bool block = !row_chain(attention_op.getQ()).source.getDefiningOp<InputOp>();
     plan_.op = block ? Op::kBlock : Op::kAttention;
     if (block) {
       projections();
@@ -79,8 +79,9 @@ class Reader {
     const HeadAxes q = head_axes(op.getQ(), op.getLayout()),
                    v = head_axes(op.getV(), op.getLayout());
     Attention& attention = plan_.attention;
-    attention.heads = q.heads;
-    attention.kv_heads = v.heads;
+    attention.all_heads = q.heads;
+    attention.all_kv_heads = v.heads;
+    computed_heads(op.getPruned().value_or(llvm::ArrayRef<int64_t>()));
     attention.d_head = q.width;
     attention.d_value = v.width;
     attention.score_scale = op.getScale().convertToDouble();
@@ -101,6 +102,7 @@ class Reader {
                              : op.getOffset() == Offset::kEnd ? QueryOffset::kEnd
                                                               : QueryOffset::kInput;
     plan_.layout = op.getLayout() == AxisOrder::kBshd ? Layout::kBshd : Layout::kBhsd;
+    rows(op);
     const std::pair<Value, const char*> inputs[] = {{op.getKeyLengths(), "key_lengths"},
                                                     {op.getKeyStarts(), "key_starts"},
                                                     {op.getQueryOffset(), "query_offset"},
@@ -112,9 +114,67 @@ class Reader {
     }
   }
 
+  // The heads that are not pruned, and the KV heads that one of them reads.
+  void computed_heads(llvm::ArrayRef<int64_t> pruned) {
+    Attention& attention = plan_.attention;
+    attention.heads = attention.all_heads;
+    attention.kv_heads = attention.all_kv_heads;
+    if (pruned.empty()) return;
+    const int64_t group = attention.all_heads / attention.all_kv_heads;
+    for (int64_t head = 0; head < attention.all_heads; ++head) {
+      if (llvm::is_contained(pruned, head)) continue;
+      std::vector<int64_t>& kept = attention.kept_kv_heads;
+      if (kept.empty() || kept.back() != head / group) kept.push_back(head / group);
+      attention.kept_heads.push_back(head);
+      attention.kv_head_of.push_back(static_cast<int64_t>(kept.size()) - 1);
+    }
+    attention.heads = static_cast<int64_t>(attention.kept_heads.size());
+    attention.kv_heads = static_cast<int64_t>(attention.kept_kv_heads.size());
+  }
+
+  // Norm and rotation of q and k: the same of both, but for the weights' names.
+  void rows(AttentionOp op) {
+    const Rows of_q = rows_of(op.getQ(), "q_norm", op.getLayout()),
+               of_k = rows_of(op.getK(), "k_norm", op.getLayout());
+    if (of_q != of_k) refuse("q and k must have the same norm and the same rotation");
+    plan_.attention.norm = of_q.norm;
+    plan_.attention.rotation = of_q.rotation;
+  }
+
+  struct Rows {
+    std::optional<QkNorm> norm;
+    std::optional<Rotation> rotation;
+    bool operator==(const Rows&) const = default;
+  };
+  Rows rows_of(Value operand, const char* weight, AxisOrder layout) {
+    Rows found;
+    for (mlir::Operation* row : row_chain(operand).ops) {
+      if (auto op = llvm::dyn_cast<RmsNormOp>(row)) {
+        if (found.norm || op.getLayout() != layout)
+          refuse("q and k have one norm, in the attention's layout");
+        if (named(op.getWeight()) != weight)
+          refuse(fmt::format("the norm must read \"{}\"", weight));
+        found.norm = QkNorm{op.getEps().convertToDouble(), static_cast<int>(op.getWeightOffset()),
+                            op.getAll(), !found.rotation};
+      } else {
+        auto rotate = llvm::cast<RotateOp>(row);
+        if (found.rotation) refuse("q and k are rotated once");
+        found.rotation = Rotation{rotate.getInterleaved(), rotate.getInvFreq().vec(),
+                                  rotate.getAttentionFactor().convertToDouble()};
+      }
+    }
+    return found;
+  }
+
+  // An input or a weight.
+  std::string named(Value value) {
+    return value.getDefiningOp<InputOp>() ? input_name(value) : weight_name(value);
+  }
+
   // Op attention: back ends find q, k and v by these names.
   void operands_are_inputs(AttentionOp op) {
-    const std::array<Value, 3> values = {op.getQ(), op.getK(), op.getV()};
+    const std::array<Value, 3> values = {row_chain(op.getQ()).source, row_chain(op.getK()).source,
+                                         op.getV()};
     const std::array<const char*, 3> names = {"query", "key", "value"};
     for (auto [value, name] : llvm::zip(values, names)) {
       if (input_name(value) != name)
@@ -124,7 +184,8 @@ class Reader {
 
   // Op block: back ends find the parts by the names of their weights.
   void operands_are_projected(AttentionOp op) {
-    const std::array<Value, 3> values = {op.getQ(), op.getK(), op.getV()};
+    const std::array<Value, 3> values = {row_chain(op.getQ()).source, row_chain(op.getK()).source,
+                                         op.getV()};
     const std::array<const char*, 3> names = {"w_q", "w_k", "w_v"};
     for (auto [value, name] : llvm::zip(values, names)) {
       Value weight;
@@ -139,10 +200,19 @@ class Reader {
     if (op.getLayout() != AxisOrder::kBshd) refuse("the heads of a block lie in the order bshd");
   }
 
+  // How many heads of a part are computed. The squares of all heads are in a norm of that width.
+  int64_t part_heads(const std::string& weight, int64_t all) {
+    const Attention& attention = plan_.attention;
+    const bool normed = attention.norm && attention.norm->all_width && weight != "w_v";
+    if (attention.kept_heads.empty() || normed) return all;
+    return weight == "w_q" ? attention.heads : attention.kv_heads;
+  }
+
   void add_part(Projection& projection, Value weight, Value bias, Value y, double scale) {
     const HeadAxes axes = head_axes(y);
+    const std::string name = weight_name(weight);
     projection.parts.push_back(
-        {weight_name(weight), bias ? weight_name(bias) : "", axes.heads, axes.width, scale});
+        {name, bias ? weight_name(bias) : "", part_heads(name, axes.heads), axes.width, scale});
   }
 
   void projections() {

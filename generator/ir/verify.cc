@@ -4,6 +4,7 @@
 #include <llvm/ADT/Twine.h>
 
 #include <array>
+#include <cmath>
 #include <limits>
 
 #include "generator/ir/dialect.h"
@@ -200,6 +201,46 @@ LogicalResult ProjectOutOp::verify() {
   return success();
 }
 
+// --- rows of q and k ---
+
+LogicalResult RmsNormOp::verify() {
+  const HeadAxes axes = head_axes(getX(), getLayout());
+  const int64_t width = getAll() ? axes.heads * axes.width : axes.width;
+  if (axes.heads < 1 || axes.width < 1 || type_of(getWeight()).getDimSize(0) != width) {
+    return error_at(*this, {"qk_norm"})
+           << "the weight of the norm has " << type_of(getWeight()).getDimSize(0)
+           << " elements but it is of " << dim_text(axes.heads) << " heads of "
+           << dim_text(axes.width) << (getAll() ? ", all of them" : ", each by itself");
+  }
+  if (!(getEps().convertToDouble() > 0)) {
+    return error_at(*this, {"qk_norm.eps", "qk_norm"}) << "eps of a norm must be above 0";
+  }
+  if (getWeightOffset() != 0 && getWeightOffset() != 1) {
+    return error_at(*this, {"qk_norm.weight_offset", "qk_norm"})
+           << "weight_offset must be 0 or 1, not " << static_cast<int64_t>(getWeightOffset());
+  }
+  return success();
+}
+
+LogicalResult RotateOp::verify() {
+  const int64_t dims = 2 * static_cast<int64_t>(getInvFreq().size()),
+                width = type_of(getX()).getDimSize(3);
+  if (dims < 2 || dims > width) {
+    return error_at(*this, {"rope.dims", "rope"})
+           << getInvFreq().size() << " frequencies turn " << dims << " elements of a row of "
+           << dim_text(width);
+  }
+  for (double frequency : getInvFreq()) {
+    if (std::isfinite(frequency) && frequency >= 0) continue;
+    return error_at(*this, {"rope.scaling", "rope"})
+           << "an inverse frequency is " << frequency << "; it must be finite and at least 0";
+  }
+  const double factor = getAttentionFactor().convertToDouble();
+  if (std::isfinite(factor) && factor > 0) return success();
+  return error_at(*this, {"rope.scaling.attention_factor", "rope"})
+         << "attention_factor is " << factor << "; it must be finite and above 0";
+}
+
 // --- attention ---
 
 namespace {
@@ -217,7 +258,7 @@ class AttentionVerifier {
 
   LogicalResult run() {
     if (failed(heads()) || failed(lengths()) || failed(offset()) || failed(masks()) ||
-        failed(packed()) || failed(results()))
+        failed(packed()) || failed(pruned()) || failed(results()))
       return failure();
     return sizes();
   }
@@ -329,6 +370,22 @@ class AttentionVerifier {
     return axis("sequence_starts", "B + 1", "packed",
                 type_of(op_.getSequenceStarts()).getDimSize(0),
                 RangeAttr::get(op_.getContext(), b.getMin() + 1, b.getMax() + 1));
+  }
+
+  LogicalResult pruned() {
+    const llvm::ArrayRef<int64_t> pruned =
+        op_.getPrunedAttr() ? op_.getPrunedAttr().asArrayRef() : llvm::ArrayRef<int64_t>();
+    int64_t before = -1;
+    for (int64_t head : pruned) {
+      if (head <= before || head >= q_.heads) {
+        return error_at(op_, {"pruned_heads"})
+               << "pruned heads ascend from 0 to below H = " << q_.heads << "; " << head
+               << " comes after " << before;
+      }
+      before = head;
+    }
+    if (static_cast<int64_t>(pruned.size()) < q_.heads) return success();
+    return error_at(op_, {"pruned_heads"}) << "no head is left";
   }
 
   LogicalResult shape(Value value, StringRef name, llvm::ArrayRef<int64_t> want,

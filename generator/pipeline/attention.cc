@@ -32,7 +32,7 @@ Stage build_attention(const Plan& plan, const Blocking& blocking, const Attentio
   const Range key_range = plan.keys();
   const bool single = key_range.max <= key_block;  // one partial: nothing to merge
   StageScalars scalars("attention");
-  Scores s(plan, blocking.attention, scalars, {in.q, in.k, in.mask}, softmax_unit(plan));
+  Scores s(plan, blocking.attention, scalars, {in.q, in.k, in.mask, in.q_norm}, softmax_unit(plan));
   Var d = s.d, y = s.y, x = s.x, c = s.c, t = s.t, h = s.h, b = s.b;
 
   // Reductions over the width; over the keys of a block that some query of the task sees, from a
@@ -110,7 +110,7 @@ Stage build_attention(const Plan& plan, const Blocking& blocking, const Attentio
   Func output("output");
   output(d, t, h, b) = result(d, s.row_in_block(t));
   output.bound(d, 0, static_cast<int>(in.output_width));
-  s.bound_rows(output);
+  s.bound_rows(output, in.output_dense);
 
   Stage stage;
   stage.name = "attention";

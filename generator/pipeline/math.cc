@@ -26,6 +26,24 @@ Expr exp2_nonpositive(Expr x) {
   return Halide::select(strict_float(x < -126.0f), 0.0f, p * power);
 }
 
+Expr pick(const std::vector<int64_t>& numbers, const Expr& n) {
+  if (numbers.empty()) return n;
+  // Numbers ascend, mostly by one or by none: a step wherever they do not.
+  const auto steps = [&](int64_t slope) {
+    Expr value = n * static_cast<int>(slope) + static_cast<int>(numbers[0]);
+    int count = 0;
+    for (size_t i = 1; i < numbers.size(); ++i) {
+      const int64_t step = numbers[i] - numbers[i - 1] - slope;
+      if (step == 0) continue;
+      value += Halide::select(n >= static_cast<int>(i), static_cast<int>(step), 0);
+      ++count;
+    }
+    return std::pair(count, value);
+  };
+  const auto flat = steps(0), rising = steps(1);
+  return flat.first < rising.first ? flat.second : rising.second;
+}
+
 Expr StageScalars::get(Symbol symbol) {
   for (auto& [known, param] : params_) {
     if (known == symbol) return param;

@@ -1,4 +1,6 @@
 // K or V copied before use, so that the rows of a head lie together: one head and some rows a task.
+// On the way rows of K get their norm and their rotation.
+#include "generator/pipeline/head_rows.h"
 #include "generator/pipeline/scores.h"
 
 namespace mha {
@@ -10,33 +12,61 @@ using Halide::select;
 using Halide::Var;
 
 Stage build_pack(const std::string& name, const Plan& plan, const HeadSource& source,
-                 const Operand& output_operand, int64_t width, int64_t padded) {
+                 const Operand& output_operand, int64_t width, int64_t padded,
+                 const NormSource* norm) {
   StageScalars scalars(name);
   Var d("d"), t("t"), h("h"), b("b");
   const int rows_of_task = 256;
-  const Symbol rows = plan.packed        ? Symbol::kRows
+  // Packed rows are copied whatever sequence they are of; turned they are by their place in it.
+  const bool by_place = norm != nullptr && plan.attention.rotation;
+  const bool of_sequences = plan.packed && by_place;
+  const Symbol rows = of_sequences       ? Symbol::kQuery
+                      : plan.packed      ? Symbol::kRows
                       : plan.self_length ? Symbol::kQuery
                                          : Symbol::kKey;
-  Expr length = scalars.length(plan.packed ? plan.rows() : plan.keys(), rows);
+  Expr length = of_sequences ? scalars.get(Symbol::kSequenceQueries)
+                             : scalars.length(plan.packed ? plan.rows() : plan.keys(), rows);
   Expr sequence = plan.packed ? Expr(0) : scalars.get(Symbol::kTask2);
   Expr first = scalars.get(Symbol::kTask0) * rows_of_task;
+  Expr first_row = of_sequences ? scalars.get(Symbol::kSequenceFirstRow) : Expr(0);
+  Expr computed = scalars.get(Symbol::kTask1);
+  const auto element = [&](const Expr& of) {
+    return source.input(of, t, source.head(computed), sequence);
+  };
+
   Func output("output");
-  Expr value = source.input(min(d, static_cast<int>(width) - 1), t,
-                            h + static_cast<int>(source.first_head), b);
-  if (padded == width) value = source.input(d, t, h + static_cast<int>(source.first_head), b);
+  Expr in_row = padded == width ? Expr(d) : min(d, static_cast<int>(width) - 1);
+  Expr value;
+  std::optional<HeadRows> transformed;
+  if (norm != nullptr) {
+    const HeadRow row{element, pick(plan.attention.kept_kv_heads, computed), t - first_row, t,
+                      sequence};
+    transformed.emplace(plan, *norm, row, std::vector<Var>{t});
+    value = transformed->rows(in_row, t);
+  } else {
+    value = element(in_row);
+  }
   output(d, t, h, b) = padded == width ? value : select(d < static_cast<int>(width), value, 0.0f);
-  output.bound(d, 0, static_cast<int>(padded)).bound(t, first, min(rows_of_task, length - first));
-  output.bound(h, scalars.get(Symbol::kTask1), 1).bound(b, sequence, 1);
+  output.bound(d, 0, static_cast<int>(padded))
+      .bound(t, first_row + first, min(rows_of_task, length - first));
+  output.bound(h, computed, 1).bound(b, sequence, 1);
+
   Stage stage;
   stage.name = name;
   add_input(stage, source.input, source.operand);
+  if (transformed) transformed->add_to(stage);
   scalars.add_to(stage);
   stage.operands.push_back(output_operand);
   stage.pipeline = Halide::Pipeline(output);
+  const bool one_sequence = plan.packed && !of_sequences;
   stage.grid = {{1, rows, rows_of_task},
                 {plan.attention.kv_heads, Symbol::kOne, 1},
-                {1, plan.packed ? Symbol::kOne : Symbol::kBatch, 1}};
-  stage.funcs = {{"output", output}};
+                {1, one_sequence ? Symbol::kOne : Symbol::kBatch, 1}};
+  if (of_sequences) {
+    stage.query_axis = 0;
+    stage.batch_axis = 2;
+  }
+  stage.funcs["output"] = output;
   return stage;
 }
 

@@ -38,8 +38,9 @@ struct Blocking {
   std::map<std::string, ProjectionBlocking> projections;  // by stage name
 };
 
-// Names of the stages that build_program() makes for this plan, in order: "project_qkv",
-// "pack_keys", "pack_values", "attention", "weights", "project_out", as far as the plan has them.
+// Names of the stages that build_program() makes for this plan, in order: "project_qkv", "norm_q",
+// "norm_k", "pack_keys", "pack_values", "attention", "weights", "project_out", as far as the plan
+// has them.
 std::string projection_stage_name(const Projection& projection);
 
 // Head width in the workspace: padded to whole vectors, so that no inner loop has a remainder.

@@ -3,6 +3,7 @@
 
 #include <numeric>
 
+#include "generator/pipeline/head_rows.h"
 #include "generator/pipeline/stages.h"
 #include "generator/spec/error.h"
 
@@ -33,12 +34,17 @@ class Builder {
           inputs_["memory"] = add_rows_tensor("memory", false, keys(), {fixed(plan_.d_model)});
       }
       for (const Projection& projection : plan_.projections) add_projection(projection);
+      add_norm_weights();
     } else {
       add_attention_tensors();
+      add_norm_weights();
     }
+    add_norms();
+    add_packs_of_heads();
     add_sequence_tensors();
     add_outputs();
     add_attention();
+    add_zeros();
     if (plan_.wants("output") && plan_.op == Op::kBlock) add_output_projection();
     return std::move(program_);
   }
@@ -98,20 +104,72 @@ class Builder {
   void add_attention_tensors() {
     const Attention& a = plan_.attention;
     q_ = {ImageParam(Float(32), 4, "query"),
-          add_heads_tensor("query", false, a.heads, a.d_head, queries())};
+          add_heads_tensor("query", false, a.all_heads, a.d_head, queries()), 0, false,
+          a.kept_heads};
     k_ = {ImageParam(Float(32), 4, "key"),
-          add_heads_tensor("key", false, a.kv_heads, a.d_head, keys())};
+          add_heads_tensor("key", false, a.all_kv_heads, a.d_head, keys()), 0, false,
+          a.kept_kv_heads};
     v_ = {ImageParam(Float(32), 4, "value"),
-          add_heads_tensor("value", false, a.kv_heads, a.d_value, keys())};
-    if (blocking_.attention.pack_keys) k_ = add_pack("pack_keys", k_, a.d_head);
-    if (blocking_.attention.pack_values) v_ = add_pack("pack_values", v_, a.d_value);
+          add_heads_tensor("value", false, a.all_kv_heads, a.d_value, keys()), 0, false,
+          a.kept_kv_heads};
   }
 
-  HeadSource add_pack(const std::string& name, const HeadSource& source, int64_t width) {
+  // The learned weights of the norms: inputs of op attention, packed as they are for a block.
+  void add_norm_weights() {
+    const Attention& a = plan_.attention;
+    if (!a.norm) return;
+    const auto add = [&](const std::string& name, int64_t heads) {
+      const int64_t count = a.norm->all_width ? heads * a.d_head : a.d_head;
+      NormSource source;
+      source.weight = ImageParam(Float(32), 1, name);
+      if (plan_.op == Op::kAttention) {
+        source.weight_operand = add_tensor({name, false, Dtype::kF32, {fixed(count)}});
+      } else {
+        PackInfo vector;
+        vector.vector = true;
+        vector.rows = count;
+        vector.parts = {{weight_index(name, {count}), 0, 1, count, count}};
+        program_.packs.push_back(std::move(vector));
+        source.weight_operand = {Operand::kPack, static_cast<int>(program_.packs.size()) - 1, {}};
+      }
+      return source;
+    };
+    q_norm_ = add("q_norm", a.all_heads);
+    k_norm_ = add("k_norm", a.all_kv_heads);
+  }
+
+  // Norms over all heads: a number for each row, before anything reads it.
+  void add_norms() {
+    const Attention& a = plan_.attention;
+    if (!a.norm || !a.norm->all_width) return;
+    const auto add = [&](const std::string& name, const HeadSource& rows, int64_t heads,
+                         bool of_keys, NormSource& norm) {
+      norm.roots_operand = add_buffer(name, {of_keys ? keys() : queries(), batch()});
+      norm.roots = ImageParam(Float(32), 2, name + "_roots");
+      const Range range = plan_.packed ? plan_.rows() : of_keys ? plan_.keys() : plan_.query_length;
+      const Symbol symbol = plan_.packed ? Symbol::kRows : of_keys ? key_symbol_ : Symbol::kQuery;
+      program_.stages.push_back(
+          build_norms(name, plan_, rows, heads, range, symbol, norm.roots_operand));
+    };
+    add("norm_q", q_, a.all_heads, false, q_norm_);
+    add("norm_k", k_, a.all_kv_heads, true, k_norm_);
+  }
+
+  void add_packs_of_heads() {
+    const Attention& a = plan_.attention;
+    const bool transforms = transforms_heads(plan_), bare = plan_.op == Op::kAttention;
+    if (transforms || (bare && blocking_.attention.pack_keys)) {
+      k_ = add_pack("pack_keys", k_, a.d_head, transforms ? &k_norm_ : nullptr);
+    }
+    if (bare && blocking_.attention.pack_values) v_ = add_pack("pack_values", v_, a.d_value);
+  }
+
+  HeadSource add_pack(const std::string& name, const HeadSource& source, int64_t width,
+                      const NormSource* norm = nullptr) {
     const int64_t wide = padded(width);
     Operand buffer = add_buffer(name, {fixed(wide), keys(blocking_.attention.key_tile),
                                        fixed(plan_.attention.kv_heads), batch()});
-    program_.stages.push_back(build_pack(name, plan_, source, buffer, width, wide));
+    program_.stages.push_back(build_pack(name, plan_, source, buffer, width, wide, norm));
     return {buffer_input(name + "_packed", wide), buffer, 0, !plan_.packed};
   }
 
@@ -142,13 +200,14 @@ class Builder {
     bias.panel = block.panel;
     int64_t heads = 0;
     for (const ProjectionPart& part : projection.parts) {
-      const int64_t rows = part.heads * part.width;
+      const int64_t rows = all_heads(part) * part.width;
       PackPart packed{weight_index(part.weight, {rows, plan_.d_model}),
                       heads * wide,
                       part.heads,
                       part.width,
                       wide,
                       part.weight_scale};
+      if (part.heads != all_heads(part)) packed.row_sources = kept(part);
       matrix.parts.push_back(packed);
       if (!part.bias.empty()) {
         packed.weight = weight_index(part.bias, {rows});
@@ -177,9 +236,17 @@ class Builder {
     for (const ProjectionPart& part : projection.parts) {
       // Behind the last row of a packed sequence stands the next one, or nothing.
       HeadSource source{input, buffer, first, !plan_.packed};
+      if (part.heads == all_heads(part)) source.picked = kept(part);
       (part.weight == "w_q" ? q_ : part.weight == "w_k" ? k_ : v_) = source;
       first += part.heads;
     }
+  }
+
+  int64_t all_heads(const ProjectionPart& part) const {
+    return part.weight == "w_q" ? plan_.attention.all_heads : plan_.attention.all_kv_heads;
+  }
+  const std::vector<int64_t>& kept(const ProjectionPart& part) const {
+    return part.weight == "w_q" ? plan_.attention.kept_heads : plan_.attention.kept_kv_heads;
   }
 
   void add_packs(ProjectionInputs& in, PackInfo matrix, PackInfo bias) {
@@ -206,7 +273,7 @@ class Builder {
           "mask",
           false,
           additive ? Dtype::kF32 : Dtype::kBool,
-          {{1, Symbol::kBatch, 1}, fixed(a.heads), {1, Symbol::kQuery, 1}, all_keys()}};
+          {{1, Symbol::kBatch, 1}, fixed(a.all_heads), {1, Symbol::kQuery, 1}, all_keys()}};
       tensor.may_repeat = true;
       // Any byte but 0 is true, so that it is read as a number.
       mask_ = {ImageParam(additive ? Float(32) : Halide::UInt(8), 4, "mask"),
@@ -226,11 +293,11 @@ class Builder {
   // The tensors that a call fills, in the order of the plan.
   void add_outputs() {
     const Attention& a = plan_.attention;
-    const Extent heads = fixed(a.heads);
+    const Extent heads = fixed(a.all_heads);
     for (const std::string& name : plan_.outputs) {
       const bool top = name.starts_with("top_");
       if (name == "output" && plan_.op == Op::kAttention) {
-        outputs_[name] = add_heads_tensor(name, true, a.heads, a.d_value, queries());
+        outputs_[name] = add_heads_tensor(name, true, a.all_heads, a.d_value, queries());
       } else if (name == "output") {
         outputs_[name] = add_rows_tensor(name, true, queries(), {fixed(plan_.d_model)});
       } else if (name == "mean_weights") {
@@ -250,11 +317,11 @@ class Builder {
     const Attention& a = plan_.attention;
     const bool rows_wanted =
         plan_.wants("weights") || plan_.wants("mean_weights") || plan_.top_k > 0;
-    PairInputs pairs{q_, k_, mask_, {}, {}, {}};
+    PairInputs pairs{q_, k_, q_norm_, mask_, {}, {}, {}};
     pairs.row_max.index = pairs.row_scale.index = -1;
     if (rows_wanted) {
-      pairs.row_max = add_buffer("row_max", {queries(), fixed(a.heads), batch()});
-      pairs.row_scale = add_buffer("row_scale", {queries(), fixed(a.heads), batch()});
+      pairs.row_max = add_buffer("row_max", {queries(), fixed(a.all_heads), batch()});
+      pairs.row_scale = add_buffer("row_scale", {queries(), fixed(a.all_heads), batch()});
     }
     if (rows_wanted || plan_.wants("output") || plan_.wants("lse")) add_attention_stage(pairs);
     for (const std::string& name : plan_.outputs) {
@@ -276,6 +343,7 @@ class Builder {
     in.q = q_;
     in.k = k_;
     in.v = v_;
+    in.q_norm = q_norm_;
     in.mask = mask_;
     in.row_max = pairs.row_max;
     in.row_scale = pairs.row_scale;
@@ -289,6 +357,7 @@ class Builder {
       // Dense rows per head, padded to the row tile of the projection that reads them.
       const int round = projection == blocking_.projections.end() ? 1 : projection->second.row_tile;
       in.output_width = padded(a.d_value);
+      in.output_dense = true;
       concat_ =
           add_buffer("concat", {fixed(in.output_width), queries(round), fixed(a.heads), batch()});
       in.output = concat_;
@@ -296,6 +365,21 @@ class Builder {
     program_.stages.push_back(blocking_.attention.textbook
                                   ? build_textbook_attention(plan_, blocking_, in)
                                   : build_attention(plan_, blocking_, in));
+  }
+
+  // The pruned heads' places in what the caller gets.
+  void add_zeros() {
+    const Attention& a = plan_.attention;
+    if (a.kept_heads.empty()) return;
+    for (const std::string& name : plan_.outputs) {
+      ZeroInputs in{name, outputs_.at(name)};
+      if (name == "mean_weights" || (name == "output" && plan_.op == Op::kBlock)) continue;
+      if (name == "output") in.innermost = a.d_value;
+      if (name.starts_with("top_")) in.innermost = plan_.top_k;
+      if (name == "top_indices") in.dtype = Dtype::kI32;
+      in.over_keys = in.innermost == 0 && name != "lse";
+      program_.stages.push_back(build_zero(plan_, in));
+    }
   }
 
   void add_output_projection() {
@@ -309,7 +393,8 @@ class Builder {
     matrix.col_groups = a.heads;
     matrix.col_width = a.d_value;
     matrix.col_padded = wide;
-    PackPart part{weight_index(plan_.out_weight, {plan_.d_model, a.heads * a.d_value}),
+    matrix.col_sources = a.kept_heads;
+    PackPart part{weight_index(plan_.out_weight, {plan_.d_model, a.all_heads * a.d_value}),
                   0,
                   1,
                   plan_.d_model,
@@ -339,6 +424,7 @@ class Builder {
   Program program_;
   Symbol key_symbol_ = Symbol::kKey;
   HeadSource q_, k_, v_;
+  NormSource q_norm_, k_norm_;
   MaskSource mask_;
   Operand concat_;
   std::map<std::string, Operand> inputs_, outputs_;

@@ -48,7 +48,9 @@ Scores::Scores(const Plan& plan, const AttentionBlocking& blocking, StageScalars
   const Range query_range = plan.queries(), key_range = plan.keys();
   block = blocking.whole_rows ? Expr(0)
                               : scalars.get(blocking.heads_first ? Symbol::kTask1 : Symbol::kTask0);
-  head = every_head ? Expr(h) : scalars.get(blocking.heads_first ? Symbol::kTask0 : Symbol::kTask1);
+  computed_head =
+      every_head ? Expr(h) : scalars.get(blocking.heads_first ? Symbol::kTask0 : Symbol::kTask1);
+  head = pick(attention.kept_heads, computed_head);
   sequence = scalars.get(Symbol::kTask2);
   batch_index = plan.packed ? Expr(0) : sequence;
   first_row = plan.packed ? scalars.get(Symbol::kSequenceFirstRow) : Expr(0);
@@ -72,8 +74,16 @@ Scores::Scores(const Plan& plan, const AttentionBlocking& blocking, StageScalars
   if (query_tail) row = min(row, query_length - 1);
   const double factor = unit == ScoreUnit::kLog2 ? kLog2E : 1;
   const float scale = static_cast<float>(attention.score_scale * factor);
-  query_rows(vars({d, y})) =
-      in.q.input(d, first_row + row, static_cast<int>(in.q.first_head) + head, batch_index) * scale;
+  const auto query = [&](const Expr& width) {
+    return in.q.input(width, first_row + row, in.q.head(computed_head), batch_index);
+  };
+  if (transforms_heads(plan)) {
+    const HeadRow of_query{query, head, row + offset_, first_row + row, batch_index};
+    rows_.emplace(plan, in.q_norm, of_query, vars({y}));
+    query_rows(vars({d, y})) = rows_->rows(at({d, y}, h)) * scale;
+  } else {
+    query_rows(vars({d, y})) = query(d) * scale;
+  }
   queries(vars({y, d})) = query_rows(at({d, y}, h));
   if (attention.mask == MaskTensor::kNone) return;
   // Read in whole vectors, which may reach past the last key.
@@ -94,8 +104,9 @@ std::vector<Expr> Scores::at(std::vector<Expr> list, const Expr& of_head) const 
 }
 
 Expr Scores::kv_head(const HeadSource& source) const {
-  const int group = static_cast<int>(plan_.attention.heads / plan_.attention.kv_heads);
-  return head / group + static_cast<int>(source.first_head);
+  const Attention& a = plan_.attention;
+  if (!a.kv_head_of.empty()) return source.head(pick(a.kv_head_of, computed_head));
+  return source.head(computed_head / static_cast<int>(a.heads / a.kv_heads));
 }
 
 Expr Scores::key(const Expr& width) const {
@@ -162,11 +173,11 @@ Expr Scores::natural(const Expr& score) const {
   return unit_ == ScoreUnit::kLog2 ? score * static_cast<float>(kLn2) : score;
 }
 
-void Scores::bound_rows(Func out) const {
+void Scores::bound_rows(Func out, bool computed) const {
   Expr count = query_tail ? min(blocking_.query_block, query_length - first_query_)
                           : Expr(blocking_.query_block);
   out.bound(t, first_row + first_query_, count).bound(b, batch_index, 1);
-  if (!every_head_) out.bound(h, head, 1);
+  if (!every_head_) out.bound(h, computed ? computed_head : head, 1);
 }
 
 void Scores::set_grid(Stage& stage) const {
@@ -181,6 +192,7 @@ void Scores::set_grid(Stage& stage) const {
 void Scores::add_inputs(Stage& stage) const {
   add_input(stage, in_.q.input, in_.q.operand);
   add_input(stage, in_.k.input, in_.k.operand);
+  if (rows_) rows_->add_to(stage);
   if (!mask.defined()) return;
   add_input(stage, in_.mask.input, in_.mask.operand);
   stage.dense_mask = in_.mask.input.dim(0).stride() == 1;

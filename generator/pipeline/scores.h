@@ -8,8 +8,10 @@
 
 #include <Halide.h>
 
+#include <optional>
 #include <vector>
 
+#include "generator/pipeline/head_rows.h"
 #include "generator/pipeline/stages.h"
 
 namespace mha {
@@ -24,18 +26,22 @@ ScoreUnit softmax_unit(const Plan& plan);
 struct ScoreInputs {
   HeadSource q, k;
   MaskSource mask;
+  NormSource q_norm = {};
 };
 
 class Scores {
  public:
   Halide::Expr query_length, key_length;  // of this sequence
   Halide::Expr first_row;                 // of this sequence in tensors of packed rows, else 0
-  Halide::Expr block, head, sequence;     // the task; without_head: head is the variable h
-  Halide::Expr batch_index;               // of this sequence in tensors of rows: 0 where packed
-  Halide::Expr key_begin, key_end;        // keys outside are hidden from every query of the block
-  bool query_tail = false;                // the last block may be partly filled
-  bool bounded = false;                   // key_begin and key_end may cut a block of keys
-  bool masked = false;                    // some key of a block may be hidden from some query
+  Halide::Expr block, sequence;           // the task
+  // The task's head by its place among those that are computed, and by the caller's number;
+  // every_head: of the variable h.
+  Halide::Expr computed_head, head;
+  Halide::Expr batch_index;         // of this sequence in tensors of rows: 0 where packed
+  Halide::Expr key_begin, key_end;  // keys outside are hidden from every query of the block
+  bool query_tail = false;          // the last block may be partly filled
+  bool bounded = false;             // key_begin and key_end may cut a block of keys
+  bool masked = false;              // some key of a block may be hidden from some query
   Halide::Func queries{"queries"}, query_rows{"query_rows"};  // (y, d[, h]), (d, y[, h])
   Halide::Func mask{"mask"}, mask_rows{"mask_rows"};  // (y, x, c[, h]), (x, y, c[, h]) if given
 
@@ -78,8 +84,9 @@ class Scores {
   Halide::Expr exp(const Halide::Expr& difference) const;
   Halide::Expr natural(const Halide::Expr& score) const;  // a score in natural units
 
-  // Bounds an output with the dimensions (.., t, h, b) to the rows of the task.
-  void bound_rows(Halide::Func out) const;
+  // Bounds an output with the dimensions (.., t, h, b) to the rows of the task; h is the caller's
+  // number of the head, or its place among those that are computed.
+  void bound_rows(Halide::Func out, bool computed = false) const;
   // The task of a block of queries, a head and a sequence; of all heads where every_head.
   void set_grid(Stage& stage) const;
   // The arguments and operands that scores read.
@@ -95,6 +102,7 @@ class Scores {
   const bool every_head_;
   Halide::Expr first_query_, keys_, first_key_, offset_;
   bool key_tail_ = false;
+  std::optional<HeadRows> rows_;
 };
 
 void add_input(Stage& stage, const Halide::ImageParam& input, const Operand& operand);

@@ -9,10 +9,14 @@
 #include <Halide.h>
 
 #include <string>
+#include <vector>
 
 #include "generator/pipeline/pipeline.h"
 
 namespace mha {
+
+// numbers[n] as an expression; n where there are none.
+Halide::Expr pick(const std::vector<int64_t>& numbers, const Halide::Expr& n);
 
 // Heads of one operand: a 4-D input (d, t, head, b) in which this operand's heads start at
 // first_head. Merged projections give one input to q, k and v alike.
@@ -21,6 +25,21 @@ struct HeadSource {
   Operand operand;
   int64_t first_head = 0;
   bool padded_rows = false;  // rows may be read up to the next multiple of the key tile
+  // Where the input has heads that are not computed: which of them computed head n is.
+  std::vector<int64_t> picked = {};
+  Halide::Expr head(const Halide::Expr& computed) const {
+    return pick(picked, computed) + static_cast<int>(first_head);
+  }
+};
+
+// Where a stage finds what the norm of q, or that of k, reads beside the rows.
+struct NormSource {
+  // [D], or of all heads one after the other where the width is all.
+  Halide::ImageParam weight;
+  Operand weight_operand;
+  // Width all: 1 / root of each row (t, b), which the stage of build_norms() has left.
+  Halide::ImageParam roots;
+  Operand roots_operand;
 };
 
 // A mask as the caller has it, (key, query, head, sequence), any of them repeated by stride 0.
@@ -29,11 +48,15 @@ struct MaskSource {
   Operand operand;
 };
 
+// q as its source has it; norm and rotation are applied by the stages that read it. Those of k have
+// been applied.
 struct AttentionInputs {
   HeadSource q, k, v;
+  NormSource q_norm;
   MaskSource mask;
-  Operand output;            // (d, t, h, b)
-  int64_t output_width = 0;  // Dv, or padded where the output lies in the workspace
+  Operand output;             // (d, t, h, b)
+  bool output_dense = false;  // its heads are those that are computed, else the caller's
+  int64_t output_width = 0;   // Dv, or padded where the output lies in the workspace
   // (t, h, b) each, or index -1: lse in natural units; the row's max, in the unit of the scores,
   // and 1 / sum of exp, which the stages over pairs read.
   Operand lse, row_max, row_scale;
@@ -47,6 +70,7 @@ Stage build_textbook_attention(const Plan& plan, const Blocking& blocking,
 
 struct PairInputs {
   HeadSource q, k;
+  NormSource q_norm;
   MaskSource mask;
   Operand row_max, row_scale, output;
 };
@@ -64,9 +88,22 @@ Stage build_mean_weights(const Plan& plan, const Blocking& blocking, const PairI
 Stage build_top(const Plan& plan, const Blocking& blocking, const PairInputs& inputs,
                 const Operand& indices);
 
-// packed(d, t, g, b) = input(d, t, g, b), zero for d >= width: contiguous rows per head.
+// packed(d, t, g, b) = input(d, t, g, b), zero for d >= width: contiguous rows per head. With
+// `norm` these are rows of k, and norm and rotation are applied as far as the plan has them.
 Stage build_pack(const std::string& name, const Plan& plan, const HeadSource& source,
-                 const Operand& output, int64_t width, int64_t padded);
+                 const Operand& output, int64_t width, int64_t padded,
+                 const NormSource* norm = nullptr);
+
+// output(.., t, h, b) = 0 for the pruned heads; `innermost` is the first dimension's extent, or 0
+// where the output has none before t.
+struct ZeroInputs {
+  std::string output;  // its name
+  Operand operand;
+  Dtype dtype = Dtype::kF32;
+  int64_t innermost = 0;   // 0: none
+  bool over_keys = false;  // the first dimension is Lk
+};
+Stage build_zero(const Plan& plan, const ZeroInputs& inputs);
 
 // y = x W^T + b. x is (m, t, b), or (d, t, head, b) read as columns head * width + d.
 struct ProjectionInputs {

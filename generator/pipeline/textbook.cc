@@ -21,7 +21,7 @@ Stage build_textbook_attention(const Plan& plan, const Blocking& blocking,
   whole.key_block = 1 << 28;
   whole.whole_rows = true;
   StageScalars scalars("attention");
-  Scores s(plan, whole, scalars, {in.q, in.k, in.mask}, softmax_unit(plan));
+  Scores s(plan, whole, scalars, {in.q, in.k, in.mask, in.q_norm}, softmax_unit(plan));
   Var d = s.d, y = s.y, x = s.x, t = s.t, h = s.h, b = s.b;
   const int keys = static_cast<int>(plan.keys().max);
   RDom rd(0, static_cast<int>(plan.attention.d_head), "rd"), rm(0, keys, "rm"), rs(0, keys, "rs"),
@@ -44,7 +44,7 @@ Stage build_textbook_attention(const Plan& plan, const Blocking& blocking,
   output(d, t, h, b) = select(Halide::strict_float(row_sum(row) == 0.0f), 0.0f,
                               value_product(d, row) / row_sum(row));
   output.bound(d, 0, static_cast<int>(in.output_width));
-  s.bound_rows(output);
+  s.bound_rows(output, in.output_dense);
 
   Stage stage;
   stage.name = "attention";

@@ -86,7 +86,7 @@ Stage build_pairs(const std::string& name, const Plan& plan, const Blocking& blo
   StageScalars scalars(name);
   const AttentionBlocking block = one_block(blocking);
   const bool softmax = name == "weights";
-  Scores s(plan, block, scalars, {in.q, in.k, in.mask},
+  Scores s(plan, block, scalars, {in.q, in.k, in.mask, in.q_norm},
            softmax ? softmax_unit(plan) : ScoreUnit::kNatural);
   Pairs pairs(plan, s);
   Func output("output");
@@ -118,7 +118,7 @@ Stage build_pairs(const std::string& name, const Plan& plan, const Blocking& blo
 Stage build_mean_weights(const Plan& plan, const Blocking& blocking, const PairInputs& in) {
   StageScalars scalars("mean_weights");
   const AttentionBlocking block = one_block(blocking);
-  Scores s(plan, block, scalars, {in.q, in.k, in.mask}, softmax_unit(plan), true);
+  Scores s(plan, block, scalars, {in.q, in.k, in.mask, in.q_norm}, softmax_unit(plan), true);
   Pairs pairs(plan, s);
   pairs.normalise(s, block.query_block);
   const int heads = static_cast<int>(plan.attention.heads);
@@ -126,7 +126,9 @@ Stage build_mean_weights(const Plan& plan, const Blocking& blocking, const PairI
   Func sum("sum"), output("output");
   sum(s.y, s.x) = 0.0f;
   sum(s.y, s.x) += pairs.normalised(s.y, s.x, 0, rh);
-  output(s.x, s.t, s.b) = sum(s.row_in_block(s.t), s.x) * (1.0f / static_cast<float>(heads));
+  // Pruned heads add nothing, but they count.
+  const float all = static_cast<float>(plan.attention.all_heads);
+  output(s.x, s.t, s.b) = sum(s.row_in_block(s.t), s.x) * (1.0f / all);
   output.bound(s.x, 0, all_keys(plan, s, scalars));
   s.bound_rows(output);
 
@@ -144,7 +146,7 @@ Stage build_top(const Plan& plan, const Blocking& blocking, const PairInputs& in
   StageScalars scalars("top_k");
   const AttentionBlocking block = one_block(blocking);
   const int k = static_cast<int>(plan.top_k);
-  Scores s(plan, block, scalars, {in.q, in.k, in.mask}, softmax_unit(plan));
+  Scores s(plan, block, scalars, {in.q, in.k, in.mask, in.q_norm}, softmax_unit(plan));
   Pairs pairs(plan, s);
   pairs.normalise(s, block.query_block);
 

@@ -24,6 +24,7 @@ Handmade handmade(const std::string& name, Flaw flaw) {
   made.plan.query_length = made.plan.key_length = made.spec.query_length;
   made.plan.self_length = true;
   made.plan.attention.heads = made.plan.attention.kv_heads = kHandmadeHeads;
+  made.plan.attention.all_heads = made.plan.attention.all_kv_heads = kHandmadeHeads;
   made.plan.attention.d_head = made.plan.attention.d_value = kHandmadeWidth;
   made.plan.outputs = {"output"};
 

@@ -37,6 +37,18 @@ Plan plan_of(const std::string& text) {
 
 // --- expected plans ---
 
+// No masks, nothing pruned, nothing done to rows.
+Attention attention_of(int64_t heads, int64_t kv_heads, int64_t d_head, int64_t d_value,
+                       double scale) {
+  Attention attention;
+  attention.heads = attention.all_heads = heads;
+  attention.kv_heads = attention.all_kv_heads = kv_heads;
+  attention.d_head = d_head;
+  attention.d_value = d_value;
+  attention.score_scale = scale;
+  return attention;
+}
+
 TEST(Plan, BlockMergesAllThreeProjections) {
   Plan want;
   want.name = "base";
@@ -48,7 +60,7 @@ TEST(Plan, BlockMergesAllThreeProjections) {
   const double scale = 1 / std::sqrt(64.0);
   want.projections = {
       {"x", {{"w_q", "", 8, 64, scale}, {"w_k", "", 8, 64, 1}, {"w_v", "", 8, 64, 1}}}};
-  want.attention = {.heads = 8, .kv_heads = 8, .d_head = 64, .d_value = 64, .score_scale = 1};
+  want.attention = attention_of(8, 8, 64, 64, 1);
   want.out_weight = "w_o";
   want.outputs = {"output"};
   EXPECT_EQ(plan_of("version: 1\nname: base\nd_model: 512\nheads: 8\nquery_length: 512\n"), want);
@@ -66,14 +78,10 @@ TEST(Plan, BlockWithBiasesGroupsAndRunTimeLengths) {
                        {{"w_q", "b_q", 6, 10, 1 / std::sqrt(10.0)},
                         {"w_k", "", 2, 10, 1},
                         {"w_v", "b_v", 2, 10, 1}}}};
-  want.attention = {.heads = 6,
-                    .kv_heads = 2,
-                    .d_head = 10,
-                    .d_value = 10,
-                    .score_scale = 1,
-                    .right = 0,
-                    .key_lengths = true,
-                    .query_offset = QueryOffset::kEnd};
+  want.attention = attention_of(6, 2, 10, 10, 1);
+  want.attention.right = 0;
+  want.attention.key_lengths = true;
+  want.attention.query_offset = QueryOffset::kEnd;
   want.out_weight = "w_o";
   want.out_bias = "b_o";
   want.outputs = {"output", "weights", "lse"};
@@ -109,6 +117,76 @@ query_length: 9
   EXPECT_EQ(plan.attention.d_value, 7);
 }
 
+TEST(Plan, NormAndRotationOfRows) {
+  Plan plan = plan_of(R"(version: 1
+name: rows
+d_model: 32
+heads: 4
+query_length: 6
+qk_norm: {eps: 1e-5, weight_offset: 1, width: all, order: after_rope}
+rope: {style: interleaved, theta: 100, dims: 4, scaling: {type: linear, factor: 2}}
+)");
+  const QkNorm norm{1e-5, 1, true, false};
+  EXPECT_EQ(plan.attention.norm, norm);
+  ASSERT_TRUE(plan.attention.rotation);
+  EXPECT_TRUE(plan.attention.rotation->interleaved);
+  EXPECT_NEAR(plan.attention.rotation->inv_freq[1], 0.05, 1e-16);
+  // The norm keeps the scale with the scores.
+  EXPECT_EQ(plan.attention.score_scale, 1 / std::sqrt(8.0));
+  EXPECT_EQ(plan.projections[0].parts[0].weight_scale, 1);
+  EXPECT_EQ(plan.projections.size(), 1u);
+}
+
+TEST(Plan, RotationLetsTheScaleThrough) {
+  const Plan plan = plan_of(
+      "version: 1\nname: rows\nd_model: 32\nheads: 4\nquery_length: 6\nrope: {style: half}\n");
+  EXPECT_EQ(plan.attention.score_scale, 1);
+  EXPECT_EQ(plan.projections[0].parts[0].weight_scale, 1 / std::sqrt(8.0));
+}
+
+TEST(Plan, NormOfInputsBeforeRotation) {
+  const Plan plan = plan_of(
+      "version: 1\nname: rows\nop: attention\nheads: 4\nd_head: 8\nlayout: bhsd\nquery_length: 6\n"
+      "qk_norm: {}\nrope: {style: half}\n");
+  EXPECT_EQ(plan.attention.norm, QkNorm());
+  EXPECT_EQ(plan.attention.rotation->inv_freq.size(), 4u);
+}
+
+// Where a rotation asks for places, the end of the keys is not their start.
+TEST(Plan, RotationKeepsTheOffset) {
+  const std::string config =
+      "version: 1\nname: rows\nop: attention\nheads: 4\nd_head: 8\nquery_length: 6\nkey_length: 9\n"
+      "query_offset: end\n";
+  EXPECT_EQ(plan_of(config).attention.query_offset, QueryOffset::kStart);
+  EXPECT_EQ(plan_of(config + "rope: {style: half}\n").attention.query_offset, QueryOffset::kEnd);
+}
+
+TEST(Plan, PrunedHeads) {
+  const std::string config =
+      "version: 1\nname: rows\nd_model: 32\nheads: 8\nkv_heads: 4\nd_head: 4\nquery_length: 6\n"
+      "pruned_heads: [0, 2, 3, 7]\n";
+  Plan plan = plan_of(config);
+  const Attention& a = plan.attention;
+  EXPECT_EQ(a.heads, 4);
+  EXPECT_EQ(a.kv_heads, 3);
+  EXPECT_EQ(a.all_heads, 8);
+  EXPECT_EQ(a.all_kv_heads, 4);
+  EXPECT_EQ(a.kept_heads, (std::vector<int64_t>{1, 4, 5, 6}));
+  EXPECT_EQ(a.kept_kv_heads, (std::vector<int64_t>{0, 2, 3}));
+  EXPECT_EQ(a.kv_head_of, (std::vector<int64_t>{0, 1, 1, 2}));
+  const auto heads = [&](size_t part) { return plan.projections[0].parts[part].heads; };
+  EXPECT_EQ(heads(0), 4);
+  EXPECT_EQ(heads(1), 3);
+  EXPECT_EQ(heads(2), 3);
+  // The norm over all heads takes those that are pruned too.
+  plan = plan_of(config + "qk_norm: {width: all}\n");
+  EXPECT_EQ(heads(0), 8);
+  EXPECT_EQ(heads(1), 4);
+  EXPECT_EQ(heads(2), 3);
+  EXPECT_TRUE(plan_of("version: 1\nname: rows\nd_model: 32\nheads: 8\nquery_length: 6\n")
+                  .attention.kept_heads.empty());
+}
+
 TEST(Plan, AttentionAloneKeepsItsScale) {
   Plan want;
   want.name = "bare";
@@ -117,13 +195,9 @@ TEST(Plan, AttentionAloneKeepsItsScale) {
   want.batch = {2, 2};
   want.query_length = {5, 5};
   want.key_length = {1, 70};
-  want.attention = {.heads = 4,
-                    .kv_heads = 4,
-                    .d_head = 24,
-                    .d_value = 20,
-                    .score_scale = 1 / std::sqrt(24.0),
-                    .right = 0,
-                    .query_offset = QueryOffset::kInput};
+  want.attention = attention_of(4, 4, 24, 20, 1 / std::sqrt(24.0));
+  want.attention.right = 0;
+  want.attention.query_offset = QueryOffset::kInput;
   want.outputs = {"output", "lse"};
   EXPECT_EQ(plan_of(R"(version: 1
 name: bare

@@ -231,6 +231,13 @@ TEST(Check, PackingIsForOpAttention) {
   EXPECT_EQ(after(kBlock, "attention", "pack_values", 1),
             Lines{"attention.pack_values = 1: a block's projection writes V packed already"});
   EXPECT_EQ(after(kAttention, "attention", "pack_keys", 1), Lines{});
+  const Lines turned = {
+      "attention.pack_keys = 0: K must be packed: that is where it gets its norm and its rotation"};
+  for (const char* more : {"rope: {style: half}\n", "qk_norm: {}\n"}) {
+    EXPECT_EQ(after(std::string(kAttention) + more, "attention", "pack_keys", 0), turned);
+    EXPECT_EQ(after(std::string(kAttention) + more, "attention", "pack_keys", 1), Lines{});
+    EXPECT_EQ(after(std::string(kBlock) + more, "attention", "pack_keys", 0), Lines{});
+  }
   EXPECT_EQ(after(kAttention, "attention", "pack_values", 1), Lines{});
 }
 

@@ -28,15 +28,12 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(BadCase{attention("@dtype: bf16\n"), "dtype other than f32 is"},
                     BadCase{block("@dtype: f16\n"), "is"},
                     BadCase{block("@weights: int8\n"), "are"},
-                    BadCase{attention("@qk_norm: {}\n"), "is"},
-                    BadCase{attention("@rope: {style: half}\n"), "is"},
                     BadCase{attention("@softcap: 30\n"), "softcap is"},
                     BadCase{attention("@alibi: true\n"), "alibi is"},
                     BadCase{attention("@score_rule: s + 1\n"), "score rules are"},
                     BadCase{attention("mask: {@rule: k < q}\n"), "mask rules are"},
                     BadCase{attention("@sink: true\n"), "are"},
                     BadCase{attention("@kv_cache: {capacity: 64}\n"), "KV caches are"},
-                    BadCase{attention("@pruned_heads: [1]\n"), "pruned heads are"},
                     BadCase{attention("@targets: [arm64]\n"), "arm64 is"},
                     BadCase{attention("@targets: [opencl]\n"), "opencl is"},
                     BadCase{attention("@targets: [cuda-sm_90a]\n"), "CUDA targets are"},
@@ -57,6 +54,7 @@ TEST(Unbuilt, WhatIsBuiltIsNot) {
            "targets: [sapphirerapids]\n", "dtype: f32\n",
            "mask: {window: {left: 8}, key_starts: true, tensor: bool}\n",
            "mask: {tensor: additive}\noutputs: [lse]\n", "packed: true\n",
+           "qk_norm: {width: all}\nrope: {style: half}\n", "pruned_heads: [1]\n",
            "outputs: [mean_weights, scores, scores_capped, scores_masked]\ntop_k: 3\n",
            // Said out loud, but off.
            "alibi: false\nsink: false\npacked: false\npruned_heads: []\nmask: {causal: false, "

@@ -46,7 +46,7 @@ LIBRARIES = {
     "Halide": (
         r"Halide\.h$",
         ("generator/pipeline/", "schedules/", "generator/emit/",
-         "tests/schedules/", "tests/emit/", "tests/install/", "tests/numeric/"),
+         "tests/pipeline/", "tests/schedules/", "tests/emit/", "tests/install/", "tests/numeric/"),
     ),
     "SQLite": (r"sqlite3\.h$", ("schedules/tuner/sqlite.", "schedules/tuner/database.cc", "tests/tuner/")),
     "Halide's runtime": (r"HalideRuntime\.h$", ("runtime/", "tests/runtime/", "tests/install/")),

@@ -268,3 +268,60 @@ mha.kernel @window_at_the_end batch <1, 1> queries <2, 2> keys <9, 9> {
   %o = mha.attention %q, %k, %k {scale = 0.125, left = 2, offset = #mha.offset<end>} : tensor<1x2x4x8xf32>, tensor<1x9x4x8xf32>, tensor<1x9x4x8xf32> -> tensor<1x2x4x8xf32>
   mha.return %o as ["output"] : tensor<1x2x4x8xf32>
 }
+
+// -----
+
+// A rotation lets the scale through to the weights of q, and does not keep projections apart, though a row of q is
+// turned before k is there.
+// CHECK-LABEL: @rotated
+// CHECK: %q, %k, %v = mha.project_merged
+// CHECK-SAME: weight_scales = array<f64: 1.250000e-01, 1.000000e+00, 1.000000e+00>
+// CHECK: %rotated = mha.rotate %q
+// CHECK: %rotated_0 = mha.rotate %k
+// CHECK: mha.attention %rotated, %rotated_0, %v {scale = 1.000000e+00 : f64}
+mha.kernel @rotated batch <1, 1> queries <5, 5> keys <5, 5> self {
+  %x = mha.input "x" : tensor<1x5x12xf32>
+  %w_q = mha.weight "w_q" : tensor<32x12xf32>
+  %q = mha.project %x, %w_q : (tensor<1x5x12xf32>, tensor<32x12xf32>) -> tensor<1x5x4x8xf32>
+  %rq = mha.rotate %q {inv_freq = array<f64: 1.0>} : tensor<1x5x4x8xf32>
+  %w_k = mha.weight "w_k" : tensor<32x12xf32>
+  %w_v = mha.weight "w_v" : tensor<32x12xf32>
+  %k = mha.project %x, %w_k : (tensor<1x5x12xf32>, tensor<32x12xf32>) -> tensor<1x5x4x8xf32>
+  %rk = mha.rotate %k {inv_freq = array<f64: 1.0>} : tensor<1x5x4x8xf32>
+  %v = mha.project %x, %w_v : (tensor<1x5x12xf32>, tensor<32x12xf32>) -> tensor<1x5x4x8xf32>
+  %o = mha.attention %rq, %rk, %v {scale = 0.125} : tensor<1x5x4x8xf32>, tensor<1x5x4x8xf32>, tensor<1x5x4x8xf32> -> tensor<1x5x4x8xf32>
+  mha.return %o as ["output"] : tensor<1x5x4x8xf32>
+}
+
+// -----
+
+// A norm would undo the scale, which stays with the scores.
+// CHECK-LABEL: @normed
+// CHECK: %q, %k = mha.project_merged
+// CHECK-SAME: weight_scales = array<f64: 1.000000e+00, 1.000000e+00>
+// CHECK: mha.attention %normed, %normed_0, %k {scale = 1.250000e-01 : f64}
+mha.kernel @normed batch <1, 1> queries <5, 5> keys <5, 5> self {
+  %x = mha.input "x" : tensor<1x5x12xf32>
+  %w_q = mha.weight "w_q" : tensor<32x12xf32>
+  %w_k = mha.weight "w_k" : tensor<32x12xf32>
+  %w = mha.weight "q_norm" : tensor<8xf32>
+  %q, %k = mha.project_merged %x weights(%w_q, %w_k) {biased = array<i1: false, false>, weight_scales = array<f64: 1.0, 1.0>} : (tensor<1x5x12xf32>, tensor<32x12xf32>, tensor<32x12xf32>) -> (tensor<1x5x4x8xf32>, tensor<1x5x4x8xf32>)
+  %nq = mha.rms_norm %q, %w {eps = 1.0e-06} : tensor<1x5x4x8xf32>, tensor<8xf32>
+  %nk = mha.rms_norm %k, %w {eps = 1.0e-06} : tensor<1x5x4x8xf32>, tensor<8xf32>
+  %o = mha.attention %nq, %nk, %k {scale = 0.125} : tensor<1x5x4x8xf32>, tensor<1x5x4x8xf32>, tensor<1x5x4x8xf32> -> tensor<1x5x4x8xf32>
+  mha.return %o as ["output"] : tensor<1x5x4x8xf32>
+}
+
+// -----
+
+// A rotation compares places: queries at the end of the keys stay there.
+// CHECK-LABEL: @rotated_end
+// CHECK: mha.attention {{.*}} {offset = #mha.offset<end>, scale = 1.250000e-01 : f64}
+mha.kernel @rotated_end batch <1, 1> queries <2, 2> keys <9, 9> {
+  %q = mha.input "query" : tensor<1x2x4x8xf32>
+  %k = mha.input "key" : tensor<1x9x4x8xf32>
+  %rq = mha.rotate %q {inv_freq = array<f64: 1.0>} : tensor<1x2x4x8xf32>
+  %rk = mha.rotate %k {inv_freq = array<f64: 1.0>} : tensor<1x9x4x8xf32>
+  %o = mha.attention %rq, %rk, %k {scale = 0.125, offset = #mha.offset<end>} : tensor<1x2x4x8xf32>, tensor<1x9x4x8xf32>, tensor<1x9x4x8xf32> -> tensor<1x2x4x8xf32>
+  mha.return %o as ["output"] : tensor<1x2x4x8xf32>
+}

@@ -669,3 +669,124 @@ mha.kernel @k batch <2, 2> queries <5, 5> keys <7, 7> {
   %o, %w, %i = mha.attention %q, %k, %k {scale = 0.5} : tensor<2x5x6x8xf32>, tensor<2x7x3x8xf32>, tensor<2x7x3x8xf32> -> tensor<2x5x6x8xf32> top_weights tensor<2x6x5x3xf32> top_indices tensor<2x6x5x4xi32>
   mha.return %o as ["output"] : tensor<2x5x6x8xf32>
 }
+
+// -----
+
+mha.kernel @k batch <1, 1> queries <5, 5> keys <5, 5> {
+  %q = mha.input "query" : tensor<1x5x4x8xf32>
+  %w = mha.input "q_norm" : tensor<9xf32>
+  %u = mha.input "k_norm" : tensor<8xf32>
+  // expected-error @+1 {{the weight of the norm has 9 elements but it is of 4 heads of 8, each by itself}}
+  %n = mha.rms_norm %q, %w {eps = 1.0e-06} : tensor<1x5x4x8xf32>, tensor<9xf32>
+  mha.return %q as ["output"] : tensor<1x5x4x8xf32>
+}
+
+// -----
+
+mha.kernel @k batch <1, 1> queries <5, 5> keys <5, 5> {
+  %q = mha.input "query" : tensor<1x5x4x8xf32>
+  %w = mha.input "q_norm" : tensor<9xf32>
+  %u = mha.input "k_norm" : tensor<8xf32>
+  // expected-error @+1 {{the weight of the norm has 8 elements but it is of 4 heads of 8, all of them}}
+  %n = mha.rms_norm %q, %u {all, eps = 1.0e-06} : tensor<1x5x4x8xf32>, tensor<8xf32>
+  mha.return %q as ["output"] : tensor<1x5x4x8xf32>
+}
+
+// -----
+
+mha.kernel @k batch <1, 1> queries <5, 5> keys <5, 5> {
+  %q = mha.input "query" : tensor<1x5x4x8xf32>
+  %w = mha.input "q_norm" : tensor<9xf32>
+  %u = mha.input "k_norm" : tensor<8xf32>
+  // expected-error @+1 {{eps of a norm must be above 0}}
+  %n = mha.rms_norm %q, %u {eps = 0.0} : tensor<1x5x4x8xf32>, tensor<8xf32>
+  mha.return %q as ["output"] : tensor<1x5x4x8xf32>
+}
+
+// -----
+
+mha.kernel @k batch <1, 1> queries <5, 5> keys <5, 5> {
+  %q = mha.input "query" : tensor<1x5x4x8xf32>
+  %w = mha.input "q_norm" : tensor<9xf32>
+  %u = mha.input "k_norm" : tensor<8xf32>
+  // expected-error @+1 {{weight_offset must be 0 or 1, not 2}}
+  %n = mha.rms_norm %q, %u {eps = 1.0, weight_offset = 2} : tensor<1x5x4x8xf32>, tensor<8xf32>
+  mha.return %q as ["output"] : tensor<1x5x4x8xf32>
+}
+
+// -----
+
+mha.kernel @k batch <1, 1> queries <5, 5> keys <5, 5> {
+  %q = mha.input "query" : tensor<1x5x4x8xf32>
+  %w = mha.input "q_norm" : tensor<9xf32>
+  %u = mha.input "k_norm" : tensor<8xf32>
+  // expected-error @+1 {{5 frequencies turn 10 elements of a row of 8}}
+  %n = mha.rotate %q {inv_freq = array<f64: 1.0, 1.0, 1.0, 1.0, 1.0>} : tensor<1x5x4x8xf32>
+  mha.return %q as ["output"] : tensor<1x5x4x8xf32>
+}
+
+// -----
+
+mha.kernel @k batch <1, 1> queries <5, 5> keys <5, 5> {
+  %q = mha.input "query" : tensor<1x5x4x8xf32>
+  %w = mha.input "q_norm" : tensor<9xf32>
+  %u = mha.input "k_norm" : tensor<8xf32>
+  // expected-error @+1 {{0 frequencies turn 0 elements of a row of 8}}
+  %n = mha.rotate %q {inv_freq = array<f64>} : tensor<1x5x4x8xf32>
+  mha.return %q as ["output"] : tensor<1x5x4x8xf32>
+}
+
+// -----
+
+mha.kernel @k batch <1, 1> queries <5, 5> keys <5, 5> {
+  %q = mha.input "query" : tensor<1x5x4x8xf32>
+  %w = mha.input "q_norm" : tensor<9xf32>
+  %u = mha.input "k_norm" : tensor<8xf32>
+  // expected-error @+1 {{an inverse frequency is -1.000000e+00; it must be finite and at least 0}}
+  %n = mha.rotate %q {inv_freq = array<f64: -1.0>} : tensor<1x5x4x8xf32>
+  mha.return %q as ["output"] : tensor<1x5x4x8xf32>
+}
+
+// -----
+
+mha.kernel @k batch <1, 1> queries <5, 5> keys <5, 5> {
+  %q = mha.input "query" : tensor<1x5x4x8xf32>
+  %w = mha.input "q_norm" : tensor<9xf32>
+  %u = mha.input "k_norm" : tensor<8xf32>
+  // expected-error @+1 {{attention_factor is 0.000000e+00; it must be finite and above 0}}
+  %n = mha.rotate %q {attention_factor = 0.0, inv_freq = array<f64: 1.0>} : tensor<1x5x4x8xf32>
+  mha.return %q as ["output"] : tensor<1x5x4x8xf32>
+}
+
+// -----
+
+mha.kernel @k batch <1, 1> queries <5, 5> keys <5, 5> {
+  %q = mha.input "query" : tensor<1x5x4x8xf32>
+  %w = mha.input "q_norm" : tensor<9xf32>
+  %u = mha.input "k_norm" : tensor<8xf32>
+  // expected-error @+1 {{pruned heads ascend from 0 to below H = 4; 1 comes after 1}}
+  %n = mha.attention %q, %q, %q {scale = 0.5, pruned = array<i64: 1, 1>} : tensor<1x5x4x8xf32>, tensor<1x5x4x8xf32>, tensor<1x5x4x8xf32> -> tensor<1x5x4x8xf32>
+  mha.return %q as ["output"] : tensor<1x5x4x8xf32>
+}
+
+// -----
+
+mha.kernel @k batch <1, 1> queries <5, 5> keys <5, 5> {
+  %q = mha.input "query" : tensor<1x5x4x8xf32>
+  %w = mha.input "q_norm" : tensor<9xf32>
+  %u = mha.input "k_norm" : tensor<8xf32>
+  // expected-error @+1 {{pruned heads ascend from 0 to below H = 4; 4 comes after -1}}
+  %n = mha.attention %q, %q, %q {scale = 0.5, pruned = array<i64: 4>} : tensor<1x5x4x8xf32>, tensor<1x5x4x8xf32>, tensor<1x5x4x8xf32> -> tensor<1x5x4x8xf32>
+  mha.return %q as ["output"] : tensor<1x5x4x8xf32>
+}
+
+// -----
+
+mha.kernel @k batch <1, 1> queries <5, 5> keys <5, 5> {
+  %q = mha.input "query" : tensor<1x5x4x8xf32>
+  %w = mha.input "q_norm" : tensor<9xf32>
+  %u = mha.input "k_norm" : tensor<8xf32>
+  // expected-error @+1 {{no head is left}}
+  %n = mha.attention %q, %q, %q {scale = 0.5, pruned = array<i64: 0, 1, 2, 3>} : tensor<1x5x4x8xf32>, tensor<1x5x4x8xf32>, tensor<1x5x4x8xf32> -> tensor<1x5x4x8xf32>
+  mha.return %q as ["output"] : tensor<1x5x4x8xf32>
+}

@@ -62,3 +62,19 @@ mha.kernel @everything batch <2, 2> queries <1, 5> keys <1, 5> self packed {
   %o, %lse, %w, %mean, %s, %sm, %tw, %ti = mha.attention %q, %k, %k key_starts(%first : tensor<2xi32>) sequence_starts(%starts : tensor<3xi32>) mask(%m : tensor<2x4x?x?xi1>) {left = 3, right = 2, scale = 0.5} : tensor<2x?x4x8xf32>, tensor<2x?x2x8xf32>, tensor<2x?x2x8xf32> -> tensor<2x?x4x8xf32> lse tensor<2x4x?xf32> weights tensor<2x4x?x?xf32> mean_weights tensor<2x?x?xf32> scores tensor<2x4x?x?xf32> scores_masked tensor<2x4x?x?xf32> top_weights tensor<2x4x?x3xf32> top_indices tensor<2x4x?x3xi32>
   mha.return %o, %ti as ["output", "top_indices"] : tensor<2x?x4x8xf32>, tensor<2x4x?x3xi32>
 }
+
+// CHECK-LABEL: mha.kernel @rows batch <1, 1> queries <5, 5> keys <5, 5> self {
+mha.kernel @rows batch <1, 1> queries <5, 5> keys <5, 5> self {
+  %q = mha.input "query" : tensor<1x4x5x8xf32>
+  %k = mha.input "key" : tensor<1x2x5x8xf32>
+  %w = mha.input "q_norm" : tensor<32xf32>
+  // CHECK: %normed = mha.rms_norm %query, %q_norm {all, eps = 2.500000e-01 : f64, layout = #mha.layout<bhsd>, weight_offset = 1 : i64} : tensor<1x4x5x8xf32>, tensor<32xf32>
+  %n = mha.rms_norm %q, %w {all, eps = 0.25, layout = #mha.layout<bhsd>, weight_offset = 1} : tensor<1x4x5x8xf32>, tensor<32xf32>
+  // CHECK: %rotated = mha.rotate %normed {attention_factor = 2.000000e+00 : f64, interleaved, inv_freq = array<f64: 1.000000e+00, 3.000000e-05>} : tensor<1x4x5x8xf32>
+  %r = mha.rotate %n {attention_factor = 2.0, interleaved, inv_freq = array<f64: 1.0, 3.0e-5>} : tensor<1x4x5x8xf32>
+  // CHECK: %rotated_0 = mha.rotate %key {inv_freq = array<f64: 1.000000e+00>} : tensor<1x2x5x8xf32>
+  %s = mha.rotate %k {inv_freq = array<f64: 1.0>} : tensor<1x2x5x8xf32>
+  // CHECK: mha.attention %rotated, %rotated_0, %key {layout = #mha.layout<bhsd>, pruned = array<i64: 0, 3>, scale = 5.000000e-01 : f64}
+  %o = mha.attention %r, %s, %k {layout = #mha.layout<bhsd>, pruned = array<i64: 0, 3>, scale = 0.5} : tensor<1x4x5x8xf32>, tensor<1x2x5x8xf32>, tensor<1x2x5x8xf32> -> tensor<1x4x5x8xf32>
+  mha.return %o as ["output"] : tensor<1x4x5x8xf32>
+}
