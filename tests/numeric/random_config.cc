@@ -119,6 +119,8 @@ std::string random_config(Random& random) {
   facts.heads = heads;
   facts.kv_heads = kv_heads;
   facts.d_head = d_head;
+  facts.may_cache = !own_keys && !cross && offset <= 0.75;
+  facts.query_length = query;
   facts.queries_among_keys = offset >= 0.25 && offset <= 0.75 && !own_keys;
   return built_config(yaml.str(), masks.empty() ? "" : masks.substr(2),
                       random_parts(facts, random));
@@ -145,6 +147,19 @@ std::vector<int32_t> starts_of(Random& random, const CallLengths& lengths) {
   }
   if (starts.back() == 0) starts.back() = 1;
   return starts;
+}
+
+// P, in pages or not; some of them common to all sequences.
+void draw_past(Random& random, const KvCache& cache, int which, CallLengths* lengths) {
+  const int64_t room = cache.capacity - lengths->key;
+  lengths->past =
+      which == 0 ? room : random.integer(0, which == 1 ? std::min<int64_t>(room, 1) : room);
+  if (!cache.paged || lengths->past == 0 || chance(random, 0.4)) return;
+  const int64_t common = chance(random, 0.5) ? random.integer(0, lengths->past / cache.page) : 0;
+  lengths->shared = common * cache.page;
+  lengths->full_past = common > 0;
+  lengths->blocks = (lengths->past + cache.page - 1) / cache.page;
+  lengths->pages = common + lengths->batch * (lengths->blocks - common);
 }
 
 // A mask that has 1 for any of its axes.
@@ -178,9 +193,10 @@ HostTensor mask_of(Random& random, TensorDecl decl) {
 void spice(Random& random, const Spec& spec, RandomCall* call) {
   const CallLengths& lengths = call->lengths;
   auto keys = [&](size_t b) -> int64_t {
-    if (!spec.packed) return lengths.key;
+    const int64_t cached = spec.kv_cache ? call->inputs.at("cache_lengths").ints[b] : 0;
+    if (!spec.packed) return cached + lengths.key;
     const std::vector<int32_t>& starts = call->inputs.at("sequence_starts").ints;
-    return starts[b + 1] - starts[b];
+    return cached + starts[b + 1] - starts[b];
   };
   auto fill = [&](const char* name, const auto& value) {
     const auto found = call->inputs.find(name);
@@ -221,6 +237,7 @@ std::optional<RandomCall> random_call(const Spec& spec, int which, uint64_t seed
       starts = starts_of(random, lengths);
       lengths.total = starts.back();
     }
+    if (spec.kv_cache) draw_past(random, *spec.kv_cache, which, &lengths);
     call.inputs = random_inputs(spec, lengths, seed + static_cast<uint64_t>(attempt));
     if (spec.packed) call.inputs.at("sequence_starts").ints = starts;
     const auto mask = call.inputs.find("mask");
@@ -312,7 +329,7 @@ Outputs outputs_of_sequence(const Spec& spec, const RandomCall& call, const Outp
   Outputs result;
   for (const TensorDecl& decl : output_tensors(spec, call.lengths)) {
     const std::vector<float>& all = outputs.at(decl.name);
-    if (!spec.packed) {
+    if (!spec.packed || decl.axes.starts_with("B,")) {
       const int64_t count = decl.elements() / call.lengths.batch;
       result[decl.name] = slice(all, 1, b * count, count);
       continue;

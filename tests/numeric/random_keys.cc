@@ -123,6 +123,15 @@ ConfigPart pruned_heads(const ConfigFacts& facts, Random& random) {
   return {{"pruned_heads"}, "pruned_heads: [" + list + "]\n", "", ""};
 }
 
+ConfigPart kv_cache(const ConfigFacts& facts, Random& random) {
+  const int64_t more = pick<int64_t>(random, {0, 1, 15, 48, 130, 300});
+  std::string text = "kv_cache: {capacity: " + std::to_string(facts.query_length + more);
+  if (chance(random, 0.6)) {
+    text += std::string(", layout: paged, page: ") + pick(random, {"16", "32", "64"});
+  }
+  return {{"kv_cache"}, text + "}\n", "", ""};
+}
+
 std::string text_of(const std::string& lines, const std::string& mask,
                     const std::vector<ConfigPart>& parts) {
   std::string text = lines, entries = mask, tables;
@@ -160,6 +169,7 @@ std::vector<ConfigPart> random_parts(const ConfigFacts& facts, Random& random) {
   if (turns) parts.push_back(rope(facts, random));
   if (chance(random, 0.2)) parts.push_back(qk_norm(turns, random));
   if (facts.heads > 1 && chance(random, 0.15)) parts.push_back(pruned_heads(facts, random));
+  if (facts.may_cache && chance(random, 0.3)) parts.push_back(kv_cache(facts, random));
   return parts;
 }
 

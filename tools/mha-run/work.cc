@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <optional>
-#include <set>
 #include <utility>
 #include <vector>
 
@@ -113,11 +112,9 @@ class Shown {
 
 // KV heads that some head reads.
 int64_t used_kv_heads(const Spec& spec) {
-  std::set<int64_t> used;
-  for (int64_t h = 0; h < spec.heads; ++h) {
-    if (!is_pruned(spec, h)) used.insert(h / (spec.heads / spec.kv_heads));
-  }
-  return static_cast<int64_t>(used.size());
+  int64_t used = 0;
+  for (int64_t g = 0; g < spec.kv_heads; ++g) used += !is_kv_pruned(spec, g);
+  return used;
 }
 
 int64_t bytes_of(Dtype dtype) {

@@ -67,8 +67,10 @@ class Computation {
       give(o, output);
     }
     if (spec_.kv_cache) {
-      give(in.k, outputs("present_key"));
-      give(in.v, outputs("present_value"));
+      Heads<T> k = in.k, v = in.v;
+      for (Heads<T>* rows : {&k, &v}) clear_pruned(rows);
+      give(k, outputs("present_key"));
+      give(v, outputs("present_value"));
     }
     return std::move(result_);
   }
@@ -95,6 +97,16 @@ class Computation {
     auto found = result_.outputs.find(name);
     if (found == result_.outputs.end()) return {};
     return {&found->second, kBounds ? &result_.bounds.at(name) : nullptr};
+  }
+
+  // KV heads that nobody reads are not kept.
+  void clear_pruned(Heads<T>* rows) const {
+    const int64_t size = rows->length * rows->width;
+    for (int64_t n = 0; n < rows->batch * rows->heads; ++n) {
+      if (size == 0 || !is_kv_pruned(spec_, n % rows->heads)) continue;
+      std::fill_n(rows->values.begin() + n * size, size, T{0});
+      if (kBounds) std::fill_n(rows->errors.begin() + n * size, size, 0.0);
+    }
   }
 
   // Rows in the caller's layout.

@@ -185,6 +185,14 @@ bool is_pruned(const Spec& spec, int64_t head) {
   return std::binary_search(spec.pruned_heads.begin(), spec.pruned_heads.end(), head);
 }
 
+bool is_kv_pruned(const Spec& spec, int64_t kv_head) {
+  const int64_t group = spec.heads / spec.kv_heads;
+  for (int64_t h = kv_head * group; h < (kv_head + 1) * group; ++h) {
+    if (!is_pruned(spec, h)) return false;
+  }
+  return true;
+}
+
 CallLengths max_lengths(const Spec& spec) {
   CallLengths lengths{spec.batch.max, spec.query_length.max,
                       spec.key_length_given ? spec.key_length.max : spec.query_length.max, 0};

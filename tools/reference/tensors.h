@@ -26,7 +26,8 @@ struct CallLengths {
   // in pages: how many there are, and how many entries a row of the block table has.
   int64_t past = 0;
   int64_t pages = 0, blocks = 0;
-  // Of random tensors: all sequences have P cached keys, the first `shared` of them in common pages.
+  // Of random tensors: all sequences have P cached keys, the first `shared` of them in common
+  // pages.
   bool full_past = false;
   int64_t shared = 0;
   int64_t all_keys() const { return past + key; }
@@ -64,6 +65,8 @@ std::vector<TensorDecl> output_tensors(const Spec& spec, const CallLengths& leng
 
 // Whether that input is a table of the rules.
 bool is_table(const Spec& spec, const std::string& name);
+// Whether no head that is computed reads that KV head.
+bool is_kv_pruned(const Spec& spec, int64_t kv_head);
 bool is_pruned(const Spec& spec, int64_t head);
 
 // The maxima of the spec; a packed batch is full, and so is a cache after the call.
