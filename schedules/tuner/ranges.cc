@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "generator/spec/error.h"
+#include "schedules/tuner/statistics.h"
 #include "schedules/tuner/timed_lab.h"
 
 namespace mha {
@@ -20,12 +21,6 @@ constexpr double kSlowerThanBest = 10;  // calls that take this many times the d
 constexpr double kLeastLimit = 0.25;    // seconds of such a call, whatever the default takes
 // Trials of whole calls: cells of the table.
 constexpr char kCall[] = "call", kTable[] = "table";
-
-double median(std::vector<double> values) {
-  if (values.empty()) return 0;
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
 
 const Schedule& schedule_at(const std::vector<LengthVariant>& variants, int64_t length) {
   for (const LengthVariant& variant : variants) {
@@ -280,7 +275,9 @@ class RangeTuner {
         }
       }
       double usual = call_seconds(l);
-      if (const auto trial = known(usual_[l], l)) usual = median(trial->seconds);
+      if (const auto trial = known(usual_[l], l); trial && !trial->seconds.empty()) {
+        usual = median(trial->seconds);
+      }
       if (usual <= 0) usual = 1;
       for (size_t c = 0; c < table.candidates.size(); ++c) {
         const auto trial = known(c, l);
@@ -372,7 +369,7 @@ class RangeTuner {
     for (size_t i = 0; i < trial.seconds.size(); ++i) {
       gains.push_back(std::log(trial.against_seconds[i] / trial.seconds[i]));
     }
-    trial.log_gain = trial.score = median(gains);
+    if (!gains.empty()) trial.log_gain = trial.score = median(gains);
     database_.append(subjects_[l], trial);
   }
 

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "schedules/tuner/report_svg.h"
+#include "schedules/tuner/statistics.h"
 
 namespace mha {
 namespace {
@@ -61,13 +62,6 @@ std::string gain(double log_gain) { return fmt::format("{:.3f}", std::exp(log_ga
 
 std::string between(double middle, double half_width) {
   return gain(middle) + " (" + gain(middle - half_width) + " to " + gain(middle + half_width) + ")";
-}
-
-double median(std::vector<double> values) {
-  if (values.empty()) return 0;
-  std::sort(values.begin(), values.end());
-  const size_t half = values.size() / 2;
-  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
 }
 
 bool by_autoscheduler(const Trial& trial) { return trial.candidate.starts_with("autoscheduler="); }
@@ -229,8 +223,10 @@ std::string roofline_html(const ReportInput& input) {
   const Certificate& c = input.certified->certificate;
   std::vector<RooflinePoint> points;
   std::string rows;
-  for (const auto& [name, seconds] :
-       {std::pair("default", median(c.default_seconds)), std::pair("tuned", median(c.seconds))}) {
+  for (const auto& [name, samples] :
+       {std::pair("default", &c.default_seconds), std::pair("tuned", &c.seconds)}) {
+    if (samples->empty()) continue;
+    const double seconds = median(*samples);
     if (seconds <= 0) continue;
     const double flops = input.flops / seconds, bytes = input.bytes / seconds;
     points.push_back({name, flops});

@@ -10,6 +10,7 @@
 #include "generator/spec/error.h"
 #include "schedules/space.h"
 #include "schedules/tuner/search.h"
+#include "schedules/tuner/statistics.h"
 
 namespace mha {
 namespace {
@@ -23,12 +24,6 @@ constexpr int kIncumbentFailures = 3;      // in a row, after which the search g
 
 constexpr char kNotShown[] =
     "fresh samples do not show that the best schedule is faster than the default";
-
-double median(std::vector<double> values) {
-  if (values.empty()) return 0;
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
 
 class Tuner {
  public:
