@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "generator/spec/error.h"
+#include "schedules/hash.h"
 #include "schedules/tuner/sqlite.h"
 
 namespace mha {
@@ -173,44 +174,26 @@ CertifiedSchedule read_certified(SqlConnection& connection, SqlStatement& row) {
   return certified;
 }
 
-// 128 bits of FNV-1a: nobody attacks a database of measurements, it has to tell rows apart.
-class Hash {
- public:
-  void add(const Values& values) {
-    for (const SqlValue& value : values) {
-      std::visit([&](const auto& v) { add(v); }, value);
-    }
-  }
-  std::string text() const {
-    std::string digits;
-    for (int shift = 124; shift >= 0; shift -= 4) {
-      digits += "0123456789abcdef"[static_cast<int>(state_ >> shift) & 15];
-    }
-    return digits;
-  }
+void add_value(Hash& hash, int64_t value) { hash.add(value); }
+void add_value(Hash& hash, const std::string& text) { hash.add(text); }
+// As SQLite gives it back: one NaN, one zero.
+void add_value(Hash& hash, double value) {
+  hash.add(std::isnan(value) ? int64_t{-1} : std::bit_cast<int64_t>(value == 0 ? 0.0 : value));
+}
+void add_value(Hash& hash, const std::vector<double>& values) {
+  hash.add(static_cast<int64_t>(values.size()));
+  hash.mix({reinterpret_cast<const char*>(values.data()), values.size() * sizeof(double)});
+}
 
- private:
-  // The length first, so that two values never run into each other.
-  void add(const std::string& text) {
-    add(static_cast<int64_t>(text.size()));
-    mix(text);
+std::string identity(const Values& subject, const Values& row) {
+  Hash hash;
+  for (const Values* values : {&subject, &row}) {
+    for (const SqlValue& value : *values) {
+      std::visit([&](const auto& v) { add_value(hash, v); }, value);
+    }
   }
-  void add(int64_t value) { mix({reinterpret_cast<const char*>(&value), sizeof value}); }
-  // As SQLite gives it back: one NaN, one zero.
-  void add(double value) {
-    add(std::isnan(value) ? int64_t{-1} : std::bit_cast<int64_t>(value == 0 ? 0.0 : value));
-  }
-  void add(const std::vector<double>& values) {
-    add(static_cast<int64_t>(values.size()));
-    mix({reinterpret_cast<const char*>(values.data()), values.size() * sizeof(double)});
-  }
-  void mix(std::string_view bytes) {
-    constexpr unsigned __int128 kPrime = (static_cast<unsigned __int128>(1) << 88) + 0x13b;
-    for (char c : bytes) state_ = (state_ ^ static_cast<unsigned char>(c)) * kPrime;
-  }
-  unsigned __int128 state_ =
-      (static_cast<unsigned __int128>(0x6c62272e07bb0142) << 64) + 0x62b821756295c58d;
-};
+  return hash.text();
+}
 
 // What opening would say too, but worse.
 void check_path(const std::string& path) {
@@ -300,10 +283,7 @@ struct Database::State {
   // True when the row was not there.
   bool add_row(const std::string& table, const std::string& columns, const Subject& subject,
                const Values& values) {
-    Hash hash;
-    hash.add(values_of(subject));
-    hash.add(values);
-    Values row = {hash.text()};
+    Values row = {identity(values_of(subject), values)};
     if (SqlStatement(connection, "SELECT 1 FROM " + table + " WHERE id = ?", row).step()) {
       return false;
     }

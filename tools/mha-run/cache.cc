@@ -17,6 +17,7 @@
 
 #include "generator/emit/generate.h"
 #include "generator/spec/error.h"
+#include "schedules/hash.h"
 #include "schedules/machine.h"
 #include "tools/common/files.h"
 #include "tools/mha-run/runtime_archive.h"
@@ -27,33 +28,6 @@ namespace mha {
 namespace {
 
 namespace fs = std::filesystem;
-
-// FNV-1a over 128 bits. Nobody attacks a cache that only its owner can write; it has to tell apart,
-// no more.
-class Hash {
- public:
-  void add(std::string_view bytes) {
-    // The length first, so that two fields never run into each other.
-    uint64_t size = bytes.size();
-    mix({reinterpret_cast<const char*>(&size), sizeof size});
-    mix(bytes);
-  }
-  std::string text() const {
-    std::string digits;
-    for (int shift = 124; shift >= 0; shift -= 4) {
-      digits += "0123456789abcdef"[static_cast<int>(state_ >> shift) & 15];
-    }
-    return digits;
-  }
-
- private:
-  void mix(std::string_view bytes) {
-    constexpr unsigned __int128 kPrime = (static_cast<unsigned __int128>(1) << 88) + 0x13b;
-    for (char c : bytes) state_ = (state_ ^ static_cast<unsigned char>(c)) * kPrime;
-  }
-  unsigned __int128 state_ =
-      (static_cast<unsigned __int128>(0x6c62272e07bb0142) << 64) + 0x62b821756295c58d;
-};
 
 // Names and bytes of all files of a folder of records; nothing for a folder that is not there.
 void add_records(Hash& hash, const std::string& folder) {
