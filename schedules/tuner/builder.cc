@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -21,17 +20,12 @@
 
 #include "generator/spec/error.h"
 #include "schedules/tuner/process.h"
+#include "schedules/usable_cpus.h"
 
 namespace mha {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-int usable_cpus() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  return sched_getaffinity(0, sizeof set, &set) == 0 ? std::max(CPU_COUNT(&set), 1) : 1;
-}
 
 struct Job {
   size_t index = 0;

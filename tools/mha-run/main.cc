@@ -1,6 +1,4 @@
 // mha-run: runs one config on tensors from files, or on random ones; checks it and times it.
-#include <sched.h>
-
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -10,6 +8,7 @@
 
 #include "generator/emit/generate.h"
 #include "generator/spec/parse.h"
+#include "schedules/usable_cpus.h"
 #include "tools/common/cli.h"
 #include "tools/common/files.h"
 #include "tools/common/safetensors_writer.h"
@@ -48,11 +47,6 @@ std::string seconds_text(double seconds) {
   if (seconds < 1e-3) return number("%.2f us", seconds * 1e6);
   if (seconds < 1) return number("%.3f ms", seconds * 1e3);
   return number("%.3f s", seconds);
-}
-
-int usable_cpus() {
-  cpu_set_t set;
-  return sched_getaffinity(0, sizeof set, &set) == 0 ? std::max(CPU_COUNT(&set), 1) : 1;
 }
 
 // JSON has no NaN and no infinity.
