@@ -74,13 +74,16 @@ bool Candidates::contains(const StageSchedule& schedule) const {
          check_stage(schedule, plan_, machine_).empty();
 }
 
-// Depth first over the values in the order that `order` gives for a parameter. False: ended by
+// Depth first over the values of a parameter, whose places `order` rearranges. False: ended by
 // `visit`.
-bool Candidates::descend(StageSchedule& partial, const std::function<std::vector<int>(int)>& order,
+bool Candidates::descend(StageSchedule& partial, const Order& order,
                          const std::function<bool(const StageSchedule&)>& visit) const {
   const size_t depth = partial.params.size();
   if (depth == params_.size()) return visit(partial);
-  for (int place : order(static_cast<int>(depth))) {
+  std::vector<int> places(params_[depth].values.size());
+  std::iota(places.begin(), places.end(), 0);
+  order(static_cast<int>(depth), places);
+  for (int place : places) {
     partial.params.emplace_back(params_[depth].name, params_[depth].values[place]);
     const bool go_on =
         !may_become_legal(partial, plan_, machine_) || descend(partial, order, visit);
@@ -92,14 +95,18 @@ bool Candidates::descend(StageSchedule& partial, const std::function<std::vector
 
 void Candidates::for_each(const std::function<bool(const StageSchedule&)>& visit) const {
   StageSchedule partial{stage_, {}};
-  descend(
-      partial,
-      [&](int param) {
-        std::vector<int> order(params_[param].values.size());
-        std::iota(order.begin(), order.end(), 0);
-        return order;
-      },
-      visit);
+  descend(partial, [](int, std::vector<int>&) {}, visit);
+}
+
+// The one that comes first when values have this order.
+std::optional<StageSchedule> Candidates::first(const Order& order) const {
+  std::optional<StageSchedule> found;
+  StageSchedule partial{stage_, {}};
+  descend(partial, order, [&](const StageSchedule& schedule) {
+    found = schedule;
+    return false;
+  });
+  return found;
 }
 
 std::optional<std::vector<StageSchedule>> Candidates::all(int64_t most) const {
@@ -120,23 +127,11 @@ std::optional<StageSchedule> Candidates::random(Random& random) const {
     }
     if (legal(places)) return schedule_of(places);
   }
-  std::optional<StageSchedule> found;
-  StageSchedule partial{stage_, {}};
-  descend(
-      partial,
-      [&](int param) {
-        std::vector<int> order(params_[param].values.size());
-        std::iota(order.begin(), order.end(), 0);
-        for (size_t i = order.size(); i > 1; --i) {
-          std::swap(order[i - 1], order[random.below(static_cast<int64_t>(i))]);
-        }
-        return order;
-      },
-      [&](const StageSchedule& schedule) {
-        found = schedule;
-        return false;
-      });
-  return found;
+  return first([&](int, std::vector<int>& order) {
+    for (size_t i = order.size(); i > 1; --i) {
+      std::swap(order[i - 1], order[random.below(static_cast<int64_t>(i))]);
+    }
+  });
 }
 
 // The places themselves where they are legal; else with the fewest steps of one other parameter, or
@@ -213,23 +208,11 @@ std::optional<StageSchedule> Candidates::nearest(const StageSchedule& schedule) 
   const Places wanted = places(schedule);
   if (const std::optional<Places> mended = this->mended(wanted, -1)) return schedule_of(*mended);
   // Far from everything legal: the first parameters stay as near as they can.
-  std::optional<StageSchedule> found;
-  StageSchedule partial{stage_, {}};
-  descend(
-      partial,
-      [&](int param) {
-        std::vector<int> order(params_[param].values.size());
-        std::iota(order.begin(), order.end(), 0);
-        std::stable_sort(order.begin(), order.end(), [&](int a, int b) {
-          return std::abs(a - wanted[param]) < std::abs(b - wanted[param]);
-        });
-        return order;
-      },
-      [&](const StageSchedule& nearest) {
-        found = nearest;
-        return false;
-      });
-  return found;
+  return first([&](int param, std::vector<int>& order) {
+    std::stable_sort(order.begin(), order.end(), [&](int a, int b) {
+      return std::abs(a - wanted[param]) < std::abs(b - wanted[param]);
+    });
+  });
 }
 
 }  // namespace mha

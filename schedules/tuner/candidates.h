@@ -49,8 +49,10 @@ class Candidates {
   using Places = std::vector<int>;
   StageSchedule schedule_of(const Places& places) const;
   bool legal(const Places& places) const;
-  bool descend(StageSchedule& partial, const std::function<std::vector<int>(int)>& order,
+  using Order = std::function<void(int param, std::vector<int>& places)>;
+  bool descend(StageSchedule& partial, const Order& order,
                const std::function<bool(const StageSchedule&)>& visit) const;
+  std::optional<StageSchedule> first(const Order& order) const;
   std::optional<Places> mended(const Places& places, int kept) const;
 
   const Plan& plan_;

@@ -17,8 +17,6 @@ namespace {
 
 constexpr double kNever = std::numeric_limits<double>::infinity();
 constexpr double kLater = 0.3;  // of the budget, at least, for what comes after the searches
-constexpr double kSlowerThanBest = 10;  // calls that take this many times the default's are hanging
-constexpr double kLeastLimit = 0.25;    // seconds of such a call, whatever the default takes
 // Trials of whole calls: cells of the table.
 constexpr char kCall[] = "call", kTable[] = "table";
 
@@ -153,11 +151,7 @@ class RangeTuner {
     return longest->second.progress.seconds * static_cast<double>(lengths_[l]) /
            static_cast<double>(lengths_.back());
   }
-  double limit(size_t l) const {
-    const double call = call_seconds(l);
-    if (call <= 0) return options_.tuner.first_limit;
-    return std::clamp(kSlowerThanBest * call, kLeastLimit, options_.tuner.first_limit);
-  }
+  double limit(size_t l) const { return call_limit(call_seconds(l), options_.tuner); }
   // Of one candidate at one length.
   double cell_seconds(size_t l) const {
     return start_seconds(l) +

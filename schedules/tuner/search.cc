@@ -17,6 +17,17 @@ constexpr double kLikely = 0.6;
 
 }  // namespace
 
+StageProblem stage_problem(const Plan& plan, const Machine& machine, int threads,
+                           const StageSchedule& analytic, const std::vector<Schedule>& seeds) {
+  StageProblem problem{plan, machine, threads, analytic.stage, analytic, {}, {}};
+  for (const Schedule& seed : seeds) {
+    for (const StageSchedule& stage : seed.stages) {
+      if (stage.stage == analytic.stage) problem.seeds.push_back(stage);
+    }
+  }
+  return problem;
+}
+
 StageSearch::StageSearch(const StageProblem& problem, const std::string& strategy, uint64_t seed,
                          bool prune)
     : problem_(problem),

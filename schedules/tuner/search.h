@@ -14,6 +14,10 @@
 
 namespace mha {
 
+// The problem of a stage that starts from `analytic`, with its part of each seed.
+StageProblem stage_problem(const Plan& plan, const Machine& machine, int threads,
+                           const StageSchedule& analytic, const std::vector<Schedule>& seeds);
+
 struct Proposal {
   StageSchedule schedule;
   std::string text;

@@ -15,10 +15,7 @@
 namespace mha {
 namespace {
 
-constexpr int kDefaultSlices = 5;  // in which the default is timed at first
-constexpr double kSlowerThanBest =
-    10;                               // calls that take this many times the best one's are hanging
-constexpr double kLeastLimit = 0.25;  // seconds of such a call, whatever the best takes
+constexpr int kDefaultSlices = 5;          // in which the default is timed at first
 constexpr double kCertificateShare = 0.3;  // of the budget at most
 constexpr int kIncumbentFailures = 3;      // in a row, after which the search gives up
 
@@ -87,13 +84,8 @@ class Tuner {
       if (stage_index_.count(stage.stage) == 0) continue;
       const auto subspace = problem_.subspaces.find(stage.stage);
       if (!problem_.subspaces.empty() && subspace == problem_.subspaces.end()) continue;
-      StageProblem problem{
-          problem_.plan, problem_.machine, problem_.subject.threads, stage.stage, stage, {}, {}};
-      for (const Schedule& seed : problem_.seeds) {
-        for (const StageSchedule& other : seed.stages) {
-          if (other.stage == stage.stage) problem.seeds.push_back(other);
-        }
-      }
+      StageProblem problem = stage_problem(problem_.plan, problem_.machine,
+                                           problem_.subject.threads, stage, problem_.seeds);
       if (subspace != problem_.subspaces.end()) problem.subspace = subspace->second;
       searches_.emplace_back(problem, options_.strategy, options_.seed, !options_.survey);
     }
@@ -280,12 +272,7 @@ class Tuner {
     return best > 0 ? std::log(whole_seconds() / best) : 0;
   }
 
-  double limit() const {
-    const double whole = whole_seconds();
-    if (whole <= 0) return options_.first_limit;
-    const double best = whole * std::exp(-whole_gain());
-    return std::clamp(kSlowerThanBest * best, kLeastLimit, options_.first_limit);
-  }
+  double limit() const { return call_limit(whole_seconds() * std::exp(-whole_gain()), options_); }
 
   // --- the incumbent: what candidates are raced against ---
 
@@ -534,6 +521,12 @@ class Tuner {
 const std::vector<std::string>& autoscheduler_names() {
   static const std::vector<std::string> names = {"mullapudi2016", "adams2019"};
   return names;
+}
+
+double call_limit(double best_seconds, const TunerOptions& options) {
+  constexpr double kSlowerThanBest = 10, kLeast = 0.25;
+  if (best_seconds <= 0) return options.first_limit;
+  return std::clamp(kSlowerThanBest * best_seconds, kLeast, options.first_limit);
 }
 
 TunerClock system_clock() {

@@ -112,12 +112,7 @@ int replay_search(const TuneOptions& options, const Database& database, Console&
     const Schedule analytic = default_schedule(plan, machine, options.threads);
     nlohmann::ordered_json stages = nlohmann::ordered_json::array();
     for (const StageSchedule& stage : analytic.stages) {
-      StageProblem problem{plan, machine, options.threads, stage.stage, stage, {}, {}};
-      for (const Schedule& seed : seeds) {
-        for (const StageSchedule& other : seed.stages) {
-          if (other.stage == stage.stage) problem.seeds.push_back(other);
-        }
-      }
+      const StageProblem problem = stage_problem(plan, machine, options.threads, stage, seeds);
       int64_t most = options.trials;
       if (most == 0) {
         most = std::count_if(stored.begin(), stored.end(), [&](const Trial& trial) {
