@@ -7,11 +7,14 @@
 #include "bench/peak.h"
 #include "generator/emit/cost.h"
 #include "tools/mha-run/bench.h"
+#include "tools/mha-tune/progress.h"
+#include "tools/mha-tune/record_file.h"
 
 namespace mha {
 
-std::string threads_text(int threads) {
-  return std::to_string(threads) + (threads == 1 ? " thread" : " threads");
+std::string job_text(const TuneJob& job, const TuneOptions& options) {
+  return job.spec.name + ", " + job.generation.machine.target + ", " +
+         std::to_string(options.threads) + (options.threads == 1 ? " thread" : " threads");
 }
 
 nlohmann::ordered_json certificate_json(const Certificate& certificate) {
@@ -32,6 +35,60 @@ nlohmann::ordered_json schedule_json(const Schedule& schedule) {
     stages[stage.stage] = params;
   }
   return {{"origin", schedule.origin}, {"stages", stages}};
+}
+
+nlohmann::ordered_json entry_head(const TuneJob& job, const TuneOptions& options,
+                                  const Subject& subject, const Progress& progress, double seconds,
+                                  const std::map<std::string, double>& scores) {
+  nlohmann::ordered_json entry = {{"name", job.spec.name},
+                                  {"config", job.spec.file},
+                                  {"target", job.generation.machine.target},
+                                  {"threads", options.threads},
+                                  {"machine", subject.machine},
+                                  {"lengths", subject.lengths},
+                                  {"strategy", options.strategy},
+                                  {"seed", options.seed},
+                                  {"seconds", seconds},
+                                  {"trials", progress.trials},
+                                  {"remembered", progress.remembered}};
+  entry["rejected"] = nlohmann::ordered_json::object();
+  for (const auto& [outcome, count] : progress.rejected) {
+    entry["rejected"][outcome_name(outcome)] = count;
+  }
+  entry["stage_gains"] = nlohmann::ordered_json::object();
+  for (const auto& [stage, score] : scores) entry["stage_gains"][stage] = std::exp(score);
+  return entry;
+}
+
+void add_ending(nlohmann::ordered_json& entry, const std::string& note, bool stopped) {
+  entry["note"] = note;
+  entry["record"] = nullptr;
+  entry["stopped"] = stopped;
+}
+
+void write_winner(const TuneJob& job, const Subject& subject, const std::string& record,
+                  Console& console, nlohmann::ordered_json& entry) {
+  const Exported exported = write_records(job.record, {{subject.spec, subject.threads, record}},
+                                          {subject.target, subject.machine, true});
+  for (const std::string& kept : exported.kept) console.note(kept);
+  if (exported.kept.empty()) entry["record"] = job.record;
+}
+
+void print_summary(const TuneJob& job, const TuneOptions& options, const Progress& progress,
+                   double seconds, const std::string& winner, const std::string& note, bool stopped,
+                   Console& console) {
+  if (console.json() || console.quiet()) return;
+  std::string summary = job_text(job, options) + ": " + progress_text(progress) + " in " +
+                        duration_text(seconds) + "\n" + winner;
+  if (winner.empty()) {
+    summary += "  the default stays";
+    if (!note.empty()) summary += ": " + note;
+    summary += "\n";
+  }
+  if (stopped) {
+    summary += "  stopped early: the same command goes on from here, nothing is measured twice\n";
+  }
+  console.print(summary);
 }
 
 ReportInput report_input(const TuneJob& job, const TuneOptions& options, const Subject& subject,

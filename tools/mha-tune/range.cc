@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -12,7 +13,6 @@
 #include "schedules/tuner/ranges.h"
 #include "tools/mha-tune/entry.h"
 #include "tools/mha-tune/progress.h"
-#include "tools/mha-tune/record_file.h"
 #include "tools/mha-tune/workload.h"
 
 namespace mha {
@@ -101,8 +101,7 @@ nlohmann::ordered_json tune_range(const TuneJob& job, const TuneOptions& options
   const double began = clock.now();
   const Plan& plan = job.generation.plan;
   const Machine& machine = job.generation.machine;
-  const std::string what =
-      job.spec.name + ", " + machine.target + ", " + threads_text(options.threads);
+  const std::string what = job_text(job, options);
   console.note(what + ": computing the references");
   RangeJob range(job, options);
   const Subject longest = range.subject(plan.query_length.max);
@@ -118,37 +117,17 @@ nlohmann::ordered_json tune_range(const TuneJob& job, const TuneOptions& options
     result = tune_ranges(problem, database, tuning, line, clock);
   }
 
-  nlohmann::ordered_json json = {{"name", job.spec.name},
-                                 {"config", job.spec.file},
-                                 {"target", machine.target},
-                                 {"threads", options.threads},
-                                 {"machine", longest.machine},
-                                 {"lengths", longest.lengths},
-                                 {"strategy", options.strategy},
-                                 {"seed", options.seed},
-                                 {"seconds", clock.now() - began},
-                                 {"trials", result.progress.trials},
-                                 {"remembered", result.progress.remembered}};
-  json["rejected"] = nlohmann::ordered_json::object();
-  for (const auto& [outcome, count] : result.progress.rejected) {
-    json["rejected"][outcome_name(outcome)] = count;
-  }
-  json["stage_gains"] = nlohmann::ordered_json::object();
+  const double seconds = clock.now() - began;
   const auto search = result.searches.find(plan.query_length.max);
-  if (search != result.searches.end()) {
-    for (const auto& [stage, score] : search->second.scores) {
-      json["stage_gains"][stage] = std::exp(score);
-    }
-  }
+  nlohmann::ordered_json json = entry_head(
+      job, options, longest, result.progress, seconds,
+      search == result.searches.end() ? std::map<std::string, double>{} : search->second.scores);
   json["certificate"] = nullptr;
   json["schedule"] = schedule_json(result.variants.back().schedule);
   json.update(range_json(result));
-  json["note"] = result.note;
-  json["record"] = nullptr;
-  json["stopped"] = result.stopped;
+  add_ending(json, result.note, result.stopped);
 
-  std::string summary = what + ": " + progress_text(result.progress) + " in " +
-                        duration_text(clock.now() - began) + "\n";
+  std::string winner;
   if (result.certified) {
     const int64_t least = least_gain(result.certificates);
     const Certificate& certificate = result.certificates.at(least);
@@ -158,30 +137,19 @@ nlohmann::ordered_json tune_range(const TuneJob& job, const TuneOptions& options
         range.subject(least), {result.variants.front().schedule, certificate}, longest.machine);
     std::vector<LengthVariant> variants = result.variants;
     for (LengthVariant& variant : variants) variant.schedule.certificate = record.certificate;
-    const Exported exported = write_records(
-        job.record,
-        {{longest.spec, options.threads, record_text(longest.spec, variants, options.threads)}},
-        {machine.target, longest.machine, true});
-    for (const std::string& kept : exported.kept) console.note(kept);
-    if (exported.kept.empty()) json["record"] = job.record;
+    write_winner(job, longest, record_text(longest.spec, variants, options.threads), console, json);
     for (const auto& [length, one] : result.certificates) {
-      summary += "  at " + std::to_string(length) + (length == 1 ? " query " : " queries ") +
-                 console.paint("32", gain_text(one.log_gain)) + " than the default (at least " +
-                 gain_text(one.low) + ", " + std::to_string(one.pair_log_gains.size()) +
-                 " pairs of processes)\n";
+      winner += "  at " + std::to_string(length) + (length == 1 ? " query " : " queries ") +
+                console.paint("32", gain_text(one.log_gain)) + " than the default (at least " +
+                gain_text(one.low) + ", " + std::to_string(one.pair_log_gains.size()) +
+                " pairs of processes)\n";
     }
-    summary += "  " + std::to_string(variants.size()) +
-               (variants.size() == 1 ? " variant: " : " variants: ") + job.record + "\n";
-    if (!result.note.empty()) summary += "  " + result.note + "\n";
-  } else {
-    summary += "  the default stays";
-    if (!result.note.empty()) summary += ": " + result.note;
-    summary += "\n";
+    winner += "  " + std::to_string(variants.size()) +
+              (variants.size() == 1 ? " variant: " : " variants: ") + job.record + "\n";
+    if (!result.note.empty()) winner += "  " + result.note + "\n";
   }
-  if (result.stopped) {
-    summary += "  stopped early: the same command goes on from here, nothing is measured twice\n";
-  }
-  if (!console.json() && !console.quiet()) console.print(summary);
+  print_summary(job, options, result.progress, seconds, winner, result.note, result.stopped,
+                console);
   if (reports != nullptr) {
     for (const auto& [length, one] : result.searches) {
       TunerResult shown = one;

@@ -1,8 +1,6 @@
 #include "tools/mha-tune/tune.h"
 
 #include <algorithm>
-#include <cmath>
-#include <cstdio>
 #include <set>
 #include <sstream>
 #include <utility>
@@ -114,8 +112,7 @@ nlohmann::ordered_json tune_one(const TuneJob& job, const TuneOptions& options, 
   const double began = clock.now();
   const Plan& plan = job.generation.plan;
   const Machine& machine = job.generation.machine;
-  const std::string what =
-      job.spec.name + ", " + machine.target + ", " + threads_text(options.threads);
+  const std::string what = job_text(job, options);
   console.note(what + ": computing the reference");
   LabOptions lab_options;
   lab_options.remote = options.remote;
@@ -132,60 +129,32 @@ nlohmann::ordered_json tune_one(const TuneJob& job, const TuneOptions& options, 
     result = tune(problem, lab, database, tuner, line, clock);
   }
 
-  nlohmann::ordered_json json = {{"name", job.spec.name},
-                                 {"config", job.spec.file},
-                                 {"target", machine.target},
-                                 {"threads", options.threads},
-                                 {"machine", subject.machine},
-                                 {"lengths", subject.lengths},
-                                 {"strategy", options.strategy},
-                                 {"seed", options.seed},
-                                 {"seconds", clock.now() - began},
-                                 {"trials", result.progress.trials},
-                                 {"remembered", result.progress.remembered}};
-  json["rejected"] = nlohmann::ordered_json::object();
-  for (const auto& [outcome, count] : result.progress.rejected) {
-    json["rejected"][outcome_name(outcome)] = count;
-  }
-  json["stage_gains"] = nlohmann::ordered_json::object();
-  for (const auto& [stage, score] : result.scores) json["stage_gains"][stage] = std::exp(score);
+  const double seconds = clock.now() - began;
+  nlohmann::ordered_json json =
+      entry_head(job, options, subject, result.progress, seconds, result.scores);
   json["certificate"] = nullptr;
   if (result.certificate) json["certificate"] = certificate_json(*result.certificate);
   json["schedule"] = schedule_json(result.schedule);
-  json["note"] = result.note;
-  json["record"] = nullptr;
-  json["stopped"] = result.stopped;
+  add_ending(json, result.note, result.stopped);
 
-  std::string summary = what + ": " + progress_text(result.progress) + " in " +
-                        duration_text(clock.now() - began) + "\n";
+  std::string winner;
   if (result.certified) {
     const Certificate& certificate = result.certified->certificate;
-    // This machine measured: its record takes the place of another's.
     const std::vector<LengthVariant> variants =
         for_longest(record_schedule(subject, *result.certified, subject.machine), plan, machine,
                     options.threads);
-    const Exported exported =
-        write_records(job.record,
-                      {{subject.spec, options.threads,
-                        variants.size() == 1
-                            ? record_text(subject.spec, variants.front().schedule, options.threads)
-                            : record_text(subject.spec, variants, options.threads)}},
-                      {machine.target, subject.machine, true});
-    for (const std::string& kept : exported.kept) console.note(kept);
-    if (exported.kept.empty()) json["record"] = job.record;
-    summary += "  " + console.paint("32", gain_text(certificate.log_gain)) +
-               " than the default (at least " + gain_text(certificate.low) + ", " +
-               std::to_string(certificate.pair_log_gains.size()) +
-               " pairs of processes): " + job.record + "\n";
-  } else {
-    summary += "  the default stays";
-    if (!result.note.empty()) summary += ": " + result.note;
-    summary += "\n";
+    write_winner(job, subject,
+                 variants.size() == 1
+                     ? record_text(subject.spec, variants.front().schedule, options.threads)
+                     : record_text(subject.spec, variants, options.threads),
+                 console, json);
+    winner = "  " + console.paint("32", gain_text(certificate.log_gain)) +
+             " than the default (at least " + gain_text(certificate.low) + ", " +
+             std::to_string(certificate.pair_log_gains.size()) +
+             " pairs of processes): " + job.record + "\n";
   }
-  if (result.stopped) {
-    summary += "  stopped early: the same command goes on from here, nothing is measured twice\n";
-  }
-  if (!console.json() && !console.quiet()) console.print(summary);
+  print_summary(job, options, result.progress, seconds, winner, result.note, result.stopped,
+                console);
   if (reports != nullptr) {
     reports->push_back(report_input(job, options, subject, database, result));
   }
