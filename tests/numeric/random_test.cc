@@ -2,11 +2,12 @@
 // --gtest_filter repeats one; MHA_TEST_SPECS=N draws N of them.
 #include <gtest/gtest.h>
 
-#include <cmath>
+#include <cstdio>
 #include <cstdlib>
 
 #include "generator/spec/error.h"
 #include "tests/numeric/harness.h"
+#include "tests/numeric/random_call.h"
 #include "tests/numeric/random_config.h"
 
 namespace mha {
@@ -22,40 +23,31 @@ int spec_count() {
   return text != nullptr ? std::max(std::atoi(text), kShards) : kDefaultSpecs;
 }
 
-void expect_same_bits(const Outputs& outputs, const Outputs& others, const char* when) {
-  for (const auto& [name, values] : outputs) {
-    EXPECT_TRUE(same_bits(values, others.at(name))) << name << " differs " << when;
-  }
-}
-
 // Every call of a spec within its bound, and the same bits however it is called.
 void check_calls(const std::string& yaml, uint64_t seed, Random& random, Tally* tally) {
   const TestKernel kernel(yaml);
   const Spec& spec = kernel.spec();
+  const auto same = [&](const RandomCall& drawn, const Outputs& outputs) {
+    const CallLengths& lengths = drawn.lengths;
+    const auto again = [&](const CallOptions& options) {
+      return run_kernel(kernel, lengths, drawn.inputs, options);
+    };
+    expect_same_bits(outputs, again({}), "when run twice");
+    expect_same_bits(outputs, again({.threads = 2}), "on two threads");
+    expect_same_bits(outputs, again({.threads = 2, .strided = true}), "when strided");
+    const bool alone = lengths.batch > 1 && spec.batch.min == 1 && sequences_are_alike(spec);
+    for (int64_t b = 0; alone && b < lengths.batch; ++b) {
+      const RandomCall one = only_sequence(spec, drawn, b);
+      if (spec.packed && one.lengths.total == 0) continue;
+      const Outputs alone = run_kernel(kernel, one.lengths, one.inputs, {});
+      expect_same_bits(outputs_of_sequence(spec, drawn, outputs, b), alone,
+                       "with the rest of the batch");
+    }
+  };
   const bool ranges = !spec.batch.fixed() || !spec.query_length.fixed() ||
                       (spec.key_length_given && !spec.key_length.fixed());
   for (int which = 0; which < (ranges ? 3 : 1); ++which) {
-    const auto drawn = random_call(spec, which, seed + static_cast<uint64_t>(which), random);
-    if (!drawn) continue;
-    const CallLengths& lengths = drawn->lengths;
-    SCOPED_TRACE("B=" + std::to_string(lengths.batch) + " Lq=" + std::to_string(lengths.query) +
-                 " Lk=" + std::to_string(lengths.key) + " T=" + std::to_string(lengths.total));
-    const Outputs outputs = run_kernel(kernel, lengths, drawn->inputs, {});
-    EXPECT_EQ(check_against_reference(kernel, lengths, drawn->inputs, outputs, true, tally), "");
-    expect_same_bits(outputs, run_kernel(kernel, lengths, drawn->inputs, {}), "when run twice");
-    expect_same_bits(outputs, run_kernel(kernel, lengths, drawn->inputs, {.threads = 2}),
-                     "on two threads");
-    expect_same_bits(outputs,
-                     run_kernel(kernel, lengths, drawn->inputs, {.threads = 2, .strided = true}),
-                     "when strided");
-    const bool alone = lengths.batch > 1 && spec.batch.min == 1 && sequences_are_alike(spec);
-    for (int64_t b = 0; alone && b < lengths.batch; ++b) {
-      const RandomCall one = only_sequence(spec, *drawn, b);
-      if (spec.packed && one.lengths.total == 0) continue;
-      const Outputs alone = run_kernel(kernel, one.lengths, one.inputs, {});
-      expect_same_bits(outputs_of_sequence(spec, *drawn, outputs, b), alone,
-                       "with the rest of the batch");
-    }
+    check_random_call(kernel, which, seed, random, tally, same);
   }
 }
 
@@ -68,19 +60,6 @@ void check_spec(uint64_t seed, Tally* tally) {
     check_calls(yaml, seed, random, tally);
   } catch (const std::exception& error) {
     ADD_FAILURE() << error.what();
-  }
-}
-
-// An RMS of a few elements says little: a plain computation may have been lucky with them.
-void expect_as_exact_as_plain(const Tally& tally) {
-  constexpr int64_t kEnough = 1000;
-  for (const auto& [name, squares] : tally.kernel_squares) {
-    const double ratio = std::sqrt(squares / tally.plain_squares.at(name));
-    const int64_t count = tally.rounded.at(name);
-    std::printf("%s: RMS error %.2f of plain f32's, %lld elements\n", name.c_str(), ratio,
-                static_cast<long long>(count));
-    if (count < kEnough) continue;
-    EXPECT_LE(ratio, 2) << name << " is less exact than a plain f32 computation";
   }
 }
 

@@ -6,13 +6,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cmath>
-#include <cstdio>
 #include <cstdlib>
 #include <random>
 
 #include "generator/ir/lower.h"
 #include "tests/numeric/harness.h"
+#include "tests/numeric/random_call.h"
 #include "tests/numeric/random_config.h"
 
 namespace mha {
@@ -92,25 +91,15 @@ Schedule random_schedule(const Plan& plan, const Machine& machine, const Choice&
   return schedule;
 }
 
-void expect_same_bits(const Outputs& outputs, const Outputs& others, const char* when) {
-  for (const auto& [name, values] : outputs) {
-    EXPECT_TRUE(same_bits(values, others.at(name))) << name << " differs " << when;
-  }
-}
-
 void check_calls(const TestKernel& kernel, uint64_t seed, Random& random, Tally* tally) {
-  const Spec& spec = kernel.spec();
   for (int which : {0, 2}) {
-    const auto drawn = random_call(spec, which, seed + static_cast<uint64_t>(which), random);
-    if (!drawn) continue;
-    const CallLengths& lengths = drawn->lengths;
-    SCOPED_TRACE("B=" + std::to_string(lengths.batch) + " Lq=" + std::to_string(lengths.query) +
-                 " Lk=" + std::to_string(lengths.key) + " T=" + std::to_string(lengths.total));
-    const Outputs outputs = run_kernel(kernel, lengths, drawn->inputs, {});
-    EXPECT_EQ(check_against_reference(kernel, lengths, drawn->inputs, outputs, true, tally), "");
-    expect_same_bits(outputs,
-                     run_kernel(kernel, lengths, drawn->inputs, {.threads = 2, .strided = true}),
-                     "on two threads, strided");
+    check_random_call(
+        kernel, which, seed, random, tally, [&](const RandomCall& drawn, const Outputs& outputs) {
+          expect_same_bits(
+              outputs,
+              run_kernel(kernel, drawn.lengths, drawn.inputs, {.threads = 2, .strided = true}),
+              "on two threads, strided");
+        });
   }
 }
 
@@ -148,16 +137,6 @@ bool check_one(uint64_t seed, const Choice& choice, Tally* tally) {
 Choice choice_of(uint64_t seed) {
   const std::vector<Choice> list = choices();
   return list[(seed - kDefaultSeed) % list.size()];
-}
-
-void expect_as_exact_as_plain(const Tally& tally) {
-  for (const auto& [name, squares] : tally.kernel_squares) {
-    const double ratio = std::sqrt(squares / tally.plain_squares.at(name));
-    std::printf("%s: RMS error %.2f of plain f32's, %lld elements\n", name.c_str(), ratio,
-                static_cast<long long>(tally.rounded.at(name)));
-    if (tally.rounded.at(name) < 1000) continue;
-    EXPECT_LE(ratio, 2) << name << " is less exact than a plain f32 computation";
-  }
 }
 
 class Schedules : public testing::TestWithParam<int> {};

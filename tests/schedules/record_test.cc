@@ -6,13 +6,13 @@
 #include <sys/stat.h>
 
 #include <filesystem>
-#include <fstream>
 #include <functional>
 #include <random>
 
 #include "generator/spec/error.h"
 #include "schedules/space.h"
 #include "tests/schedules/plans.h"
+#include "tests/schedules/record_files.h"
 
 namespace mha {
 namespace {
@@ -26,18 +26,8 @@ const char kStage[] =
     "4, value_vectors: 4, width_unroll: 2, key_unroll: 1, pack_keys: 0, pack_values: 0, "
     "task_order: 1, score_order: 0, value_order: 0, prefetch: 0, softmax_level: 0}\n";
 
-class Records : public testing::Test {
+class Records : public RecordFiles {
  protected:
-  void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "mha_records_XXXXXX").string();
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
-  void write(const std::string& text) const { std::ofstream(path()) << text; }
-  std::string path() const { return folder_ + "/zen5.yaml"; }
-
   std::optional<Schedule> find(const Plan& plan, int threads = 1) const {
     return find_record(folder_, plan, zen5_, threads);
   }
@@ -60,11 +50,9 @@ class Records : public testing::Test {
     return text.substr(0, text.find('\n'));
   }
 
-  const Machine zen5_ = machine_named("zen5");
   const Plan plan_ = plan_of(kConfig);
   const std::string entry_ =
       "  - key: \"" + plan_key(plan_) + "\"\n    threads: 1\n    stages:\n" + kStage;
-  std::string folder_;
 };
 
 TEST_F(Records, AbsentIsNoError) {

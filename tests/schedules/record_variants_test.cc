@@ -1,30 +1,19 @@
 // Records with a schedule for each range of lengths.
 #include <gtest/gtest.h>
 
-#include <filesystem>
-#include <fstream>
-
 #include "generator/spec/error.h"
 #include "schedules/lengths.h"
 #include "schedules/record.h"
 #include "tests/schedules/plans.h"
+#include "tests/schedules/record_files.h"
 
 namespace mha {
 namespace {
 
-namespace fs = std::filesystem;
-
-class RecordVariants : public testing::Test {
+class RecordVariants : public RecordFiles {
  protected:
-  void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "mha_records_XXXXXX").string();
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
   std::optional<std::vector<LengthVariant>> find(const std::string& record) const {
-    std::ofstream(folder_ + "/zen5.yaml") << records_head("zen5") + record;
+    write(records_head("zen5") + record);
     return find_variants(folder_, plan_, zen5_, 1);
   }
   // The first line of the message, from the position on.
@@ -55,11 +44,9 @@ class RecordVariants : public testing::Test {
     return text;
   }
 
-  const Machine zen5_ = machine_named("zen5");
   const Plan plan_ = plan_of(
       "{version: 1, name: t, op: block, d_model: 256, heads: 4, query_length: {min: 3, max: 512}}");
   const Schedule schedule_ = default_schedule(plan_, zen5_, 1);
-  std::string folder_;
 };
 
 TEST_F(RecordVariants, RoundTrip) {
