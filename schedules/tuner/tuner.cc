@@ -1,23 +1,22 @@
 #include "schedules/tuner/tuner.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
-#include <ctime>
 #include <stdexcept>
 #include <utility>
 
 #include "generator/spec/error.h"
 #include "schedules/space.h"
+#include "schedules/tuner/answers.h"
+#include "schedules/tuner/incumbent.h"
 #include "schedules/tuner/search.h"
-#include "schedules/tuner/statistics.h"
+#include "schedules/tuner/trial_book.h"
 
 namespace mha {
 namespace {
 
 constexpr int kDefaultSlices = 5;          // in which the default is timed at first
 constexpr double kCertificateShare = 0.3;  // of the budget at most
-constexpr int kIncumbentFailures = 3;      // in a row, after which the search gives up
 
 constexpr char kNotShown[] =
     "fresh samples do not show that the best schedule is faster than the default";
@@ -35,14 +34,16 @@ class Tuner {
         began_(clock.now()),
         default_(problem.start
                      ? *problem.start
-                     : default_schedule(problem.plan, problem.machine, problem.subject.threads)) {
+                     : default_schedule(problem.plan, problem.machine, problem.subject.threads)),
+        incumbent_(lab, clock),
+        trials_(database, problem.subject, options, events, clock) {
     default_.origin = "default";
   }
 
   TunerResult run() {
     const std::vector<std::string> timed = lab_.stages();
     for (size_t i = 0; i < timed.size(); ++i) stage_index_[timed[i]] = static_cast<int>(i);
-    remember_default();
+    trials_.remember_default(default_);
     const auto& automatic = autoscheduler_names();
     if (std::find(automatic.begin(), automatic.end(), options_.strategy) != automatic.end()) {
       try_autoscheduler();
@@ -68,15 +69,6 @@ class Tuner {
   bool over() {
     if (!stopped_) stopped_ = events_.stop();
     return stopped_ || (options_.budget_seconds > 0 && left() < reserve());
-  }
-
-  // --- what is known at the start ---
-
-  void remember_default() {
-    for (const StageSchedule& stage : default_.stages) {
-      const auto trial = database_.find(problem_.subject, stage.stage, candidate_text(stage));
-      if (trial && !trial->seconds.empty()) seconds_[stage.stage] = median(trial->seconds);
-    }
   }
 
   void open_searches() {
@@ -105,11 +97,8 @@ class Tuner {
         waiting.emplace_back();
         for (Proposal& proposal : batches.back()) {
           any = true;
-          proposal.trial = database_.find(problem_.subject, search.stage(), proposal.text);
-          if (proposal.trial) {
-            ++progress_.remembered;
-            count(*proposal.trial);
-          } else {
+          proposal.trial = trials_.remembered(search.stage(), proposal.text);
+          if (!proposal.trial) {
             waiting.back().push_back(
                 {search.stage(), proposal.text, proposal.index, &proposal.schedule, &proposal});
           }
@@ -153,7 +142,7 @@ class Tuner {
   }
 
   Candidate candidate(const std::vector<Job>& jobs) const {
-    Candidate candidate{incumbent_, ""};
+    Candidate candidate{incumbent_.schedule(), ""};
     for (const Job& job : jobs) {
       if (job.schedule == nullptr) {
         candidate.autoscheduler = options_.strategy;
@@ -176,8 +165,9 @@ class Tuner {
       const double began = clock_.now();
       size_t fit = candidates.size();
       if (options_.budget_seconds > 0) {
-        const double each =
-            candidate_seconds_ > 0 ? candidate_seconds_ : build_seconds_ + start_seconds_;
+        const double each = candidate_seconds_ > 0
+                                ? candidate_seconds_
+                                : incumbent_.build_seconds() + incumbent_.start_seconds();
         fit = std::min(
             fit, static_cast<size_t>(std::max(0.0, (left() - reserve()) / std::max(each, 1e-6))));
       }
@@ -232,79 +222,44 @@ class Tuner {
   std::vector<RaceResult> raced(const std::vector<Job>& jobs, const Built& built) {
     std::vector<int> indices;
     for (const Job& job : jobs) indices.push_back(stage_index_.at(job.stage));
-    for (int failures = 0;; ++failures) {
-      const std::unique_ptr<Runner> runner = started(built);
-      try {
-        return race(*runner, *running_, indices, options_.race);
-      } catch (const RunnerFailure&) {
-        throw;
-      } catch (const UserError&) {
-        throw;
-      } catch (const SystemError&) {
-        throw;
-      } catch (const std::runtime_error& error) {
-        // The incumbent ended: by a memory killer or a user, for it ran well before.
-        if (failures + 1 == kIncumbentFailures) {
-          throw SystemError(std::string("the best schedule so far keeps failing: ") + error.what());
-        }
-        running_ = started(incumbent_built_);
-      }
-    }
-  }
-
-  std::unique_ptr<Runner> started(const Built& built) {
-    const double began = clock_.now();
-    std::unique_ptr<Runner> runner = lab_.start(built, limit());
-    start_seconds_ = std::max(0.7 * start_seconds_, clock_.now() - began);
-    return runner;
-  }
-
-  double whole_seconds() const {
-    double sum = 0;
-    for (const auto& [stage, seconds] : seconds_) sum += seconds;
-    return sum;
+    return incumbent_.race(built, indices, options_.race, limit());
   }
 
   // The best so far over the default, as far as stages tell.
   double whole_gain() const {
     double best = 0;
-    for (const auto& [stage, seconds] : seconds_) best += seconds * std::exp(-best_score(stage));
-    return best > 0 ? std::log(whole_seconds() / best) : 0;
+    for (const auto& [stage, seconds] : trials_.default_seconds())
+      best += seconds * std::exp(-best_score(stage));
+    return best > 0 ? std::log(trials_.whole_seconds() / best) : 0;
   }
 
-  double limit() const { return call_limit(whole_seconds() * std::exp(-whole_gain()), options_); }
+  std::unique_ptr<Runner> start(const Built& built) { return incumbent_.start(built, limit()); }
 
-  // --- the incumbent: what candidates are raced against ---
+  double limit() const {
+    return call_limit(trials_.whole_seconds() * std::exp(-whole_gain()), options_);
+  }
+
+  // --- the incumbent ---
 
   void need_incumbent() {
-    if (!running_) {
+    if (!incumbent_.running()) {
       report(Progress::Phase::kStarting);
       start_default();
     }
     const Schedule wanted = best();
-    if (options_.survey || wanted.stages == incumbent_.stages) return;
-    const Built built = build_one(wanted);
-    if (built.outcome == Outcome::kMeasured) {
-      try {
-        take(built, wanted, started(built));
-        for (const StageSearch& search : searches_) against_score_[search.stage()] = search.score();
-        return;
-      } catch (const RunnerFailure&) {
-      }
+    if (options_.survey || wanted.stages == incumbent_.schedule().stages) return;
+    try {
+      incumbent_.replace(wanted, limit());
+      for (const StageSearch& search : searches_) against_score_[search.stage()] = search.score();
+    } catch (const RunnerFailure&) {
+      // Each stage did well by itself, and together they fail: what was raced against before, will
+      // do.
     }
-    // Each stage did well by itself, and together they fail: what was raced against before, will
-    // do.
-    lab_.discard(built);
   }
 
   void start_default() {
-    const Built built = build_one(default_);
-    if (built.outcome != Outcome::kMeasured) {
-      throw SystemError(std::string("the default schedule cannot be measured: ") +
-                        outcome_name(built.outcome) + ": " + built.detail);
-    }
     try {
-      take(built, default_, started(built));
+      incumbent_.replace(default_, limit());
       time_default();
     } catch (const RunnerFailure& failure) {
       throw SystemError(std::string("the default schedule cannot be measured: ") +
@@ -312,39 +267,18 @@ class Tuner {
     }
   }
 
-  Built build_one(const Schedule& schedule) {
-    const double began = clock_.now();
-    Built built = lab_.build({Candidate{schedule, ""}}).at(0);
-    build_seconds_ = std::max(build_seconds_, clock_.now() - began);
-    return built;
-  }
-
-  void take(const Built& built, const Schedule& schedule, std::unique_ptr<Runner> runner) {
-    if (running_) lab_.discard(incumbent_built_);
-    running_ = std::move(runner);
-    incumbent_built_ = built;
-    incumbent_ = schedule;
-  }
-
-  // Times the default by itself, and stores that as its trial: the zero of all scores.
+  // Times the default by itself.
   void time_default() {
     std::vector<Slice> slices;
     for (int i = 0; i < kDefaultSlices; ++i) {
-      slices.push_back(running_->stages(options_.race.slice_seconds));
+      slices.push_back(incumbent_.runner().stages(options_.race.slice_seconds));
     }
     for (const StageSchedule& stage : default_.stages) {
       const auto index = stage_index_.find(stage.stage);
       if (index == stage_index_.end()) continue;
-      Trial trial;
-      trial.against = candidate_text(stage);
-      for (const Slice& slice : slices) trial.seconds.push_back(slice.seconds.at(index->second));
-      trial.against_seconds = trial.seconds;
-      seconds_[stage.stage] = median(trial.seconds);
-      trial.stage = stage.stage;
-      trial.candidate = candidate_text(stage);
-      trial.strategy = "default";
-      trial.time = clock_.time();
-      database_.append(problem_.subject, trial);
+      std::vector<double> seconds;
+      for (const Slice& slice : slices) seconds.push_back(slice.seconds.at(index->second));
+      trials_.store_default(stage, seconds);
     }
   }
 
@@ -352,7 +286,7 @@ class Tuner {
 
   Trial measured(const Job& job, const RaceResult& result) const {
     Trial trial;
-    trial.against = candidate_text(incumbent_.stage(job.stage));
+    trial.against = candidate_text(incumbent_.schedule().stage(job.stage));
     trial.seconds = result.seconds;
     trial.against_seconds = result.against_seconds;
     trial.disturbed = result.disturbed;
@@ -363,55 +297,36 @@ class Tuner {
     return trial;
   }
 
-  void store(const Job& job, Trial trial) {
-    trial.stage = job.stage;
-    trial.candidate = job.text;
-    trial.strategy = options_.strategy;
-    trial.seed = options_.seed;
-    trial.index = job.index;
-    trial.time = clock_.time();
-    if (!database_.append(problem_.subject, trial)) {
-      // Another process was faster: its answer is the one that counts.
-      trial = database_.find(problem_.subject, job.stage, job.text).value_or(trial);
-    }
-    if (job.proposal != nullptr) job.proposal->trial = trial;
-    count(trial);
+  void store(const Job& job, const Trial& trial) {
+    const Trial stored = trials_.store(job.stage, job.text, job.index, trial);
+    if (job.proposal != nullptr) job.proposal->trial = stored;
     report(Progress::Phase::kRacing);
-  }
-
-  void count(const Trial& trial) {
-    ++progress_.trials;
-    if (trial.outcome != Outcome::kMeasured) ++progress_.rejected[trial.outcome];
-    events_.measured(trial);
   }
 
   void try_autoscheduler() {
     const Job job{"attention", "autoscheduler=" + options_.strategy, 0, nullptr, nullptr};
-    if (const auto trial = database_.find(problem_.subject, job.stage, job.text)) {
-      ++progress_.remembered;
-      count(*trial);
-      return;
-    }
-    measure({{job}});
+    if (!trials_.remembered(job.stage, job.text)) measure({{job}});
   }
 
   void report(Progress::Phase phase) {
-    progress_.phase = phase;
-    progress_.elapsed_seconds = elapsed();
-    progress_.seconds = whole_seconds();
-    progress_.log_gain = whole_gain();
+    Progress& progress = trials_.progress();
+    progress.phase = phase;
+    progress.elapsed_seconds = elapsed();
+    progress.seconds = trials_.whole_seconds();
+    progress.log_gain = whole_gain();
     int64_t pruned = 0;
     for (const StageSearch& search : searches_) pruned += search.pruned();
-    if (pruned > 0) progress_.rejected[Outcome::kPruned] = pruned;
-    if (options_.budget_seconds > 0) progress_.seconds_left = std::max(left(), 0.0);
-    events_.progress(progress_);
+    if (pruned > 0) progress.rejected[Outcome::kPruned] = pruned;
+    if (options_.budget_seconds > 0) progress.seconds_left = std::max(left(), 0.0);
+    events_.progress(progress);
   }
 
   // --- the certificate ---
 
   double pair_seconds() const {
-    return 2 * start_seconds_ + 2.6 * options_.certificate.rounds *
-                                    std::max(options_.certificate.slice_seconds, whole_seconds());
+    return 2 * incumbent_.start_seconds() +
+           2.6 * options_.certificate.rounds *
+               std::max(options_.certificate.slice_seconds, trials_.whole_seconds());
   }
 
   CertificateOptions certificate_options() const {
@@ -427,7 +342,7 @@ class Tuner {
   // Seconds at the end of the budget that are for the certificate.
   double reserve() const {
     if (!options_.certify) return 0;
-    return certificate_options().max_pairs * pair_seconds() + 2 * build_seconds_;
+    return certificate_options().max_pairs * pair_seconds() + 2 * incumbent_.build_seconds();
   }
 
   TunerResult finish() {
@@ -435,11 +350,7 @@ class Tuner {
     result.best = best();
     for (const StageSearch& search : searches_) result.scores[search.stage()] = search.score();
     const bool found = result.best.stages != default_.stages;
-    // A question that was answered is not asked again until the answer pleases.
-    std::optional<Certificate> known;
-    for (const CertifiedSchedule& one : database_.certificates(problem_.subject)) {
-      if (one.schedule.stages == result.best.stages) known = one.certificate;
-    }
+    const std::optional<Certificate> known = known_answer(database_, problem_.subject, result.best);
     if (!found) {
       result.note = "no schedule was surely faster than the default";
     } else if (known) {
@@ -458,14 +369,14 @@ class Tuner {
     result.schedule = result.certified ? result.certified->schedule : default_;
     result.schedule.origin = result.certified ? "record" : "default";
     result.stopped = stopped_;
-    report(progress_.phase);
-    result.progress = progress_;
+    report(trials_.progress().phase);
+    result.progress = trials_.progress();
     return result;
   }
 
   void certify_best(TunerResult& result) {
     report(Progress::Phase::kCertifying);
-    running_.reset();  // nothing of ours may disturb
+    incumbent_.stop();  // nothing of ours may disturb
     const std::vector<Built> built =
         lab_.build({Candidate{result.best, ""}, Candidate{default_, ""}});
     if (built.at(1).outcome != Outcome::kMeasured) {
@@ -475,16 +386,10 @@ class Tuner {
       if (built.at(0).outcome != Outcome::kMeasured) {
         throw RunnerFailure(built.at(0).outcome, built.at(0).detail);
       }
-      Certificate certificate = certify([&] { return started(built[0]); },
-                                        [&] { return started(built[1]); }, certificate_options());
-      certificate.machine = problem_.subject.machine;
-      certificate.generator = problem_.subject.generator;
-      certificate.space = problem_.subject.space;
-      certificate.time = clock_.time();
+      const Certificate certificate = ask(
+          database_, problem_.subject, result.best, [&] { return start(built[0]); },
+          [&] { return start(built[1]); }, certificate_options(), clock_);
       result.certificate = certificate;
-      CertifiedSchedule certified{result.best, certificate};
-      certified.schedule.origin = "record";
-      database_.append(problem_.subject, certified);
       if (!certificate.faster) result.note = kNotShown;
     } catch (const RunnerFailure& failure) {
       result.note = std::string("the best stages fail together: ") +
@@ -503,17 +408,13 @@ class Tuner {
   Schedule default_;
   std::map<std::string, int> stage_index_;  // in Slice::seconds
   std::vector<StageSearch> searches_;
-  std::map<std::string, double> seconds_;  // of the default's stages
 
-  std::unique_ptr<Runner> running_;
-  Built incumbent_built_;
-  Schedule incumbent_;                           // that is running
+  Incumbent incumbent_;
   std::map<std::string, double> against_score_;  // of its stages
 
-  Progress progress_;
+  TrialBook trials_;
   bool stopped_ = false;
-  // How long things take here.
-  double build_seconds_ = 0, start_seconds_ = 0, candidate_seconds_ = 0;
+  double candidate_seconds_ = 0;  // from its build to its answer
 };
 
 }  // namespace
@@ -527,22 +428,6 @@ double call_limit(double best_seconds, const TunerOptions& options) {
   constexpr double kSlowerThanBest = 10, kLeast = 0.25;
   if (best_seconds <= 0) return options.first_limit;
   return std::clamp(kSlowerThanBest * best_seconds, kLeast, options.first_limit);
-}
-
-TunerClock system_clock() {
-  return {
-      [] {
-        return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
-            .count();
-      },
-      [] {
-        const std::time_t now = std::time(nullptr);
-        std::tm utc{};
-        gmtime_r(&now, &utc);
-        char text[32];
-        std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &utc);
-        return std::string(text);
-      }};
 }
 
 TunerResult tune(const TunerProblem& problem, Lab& lab, Database& database,

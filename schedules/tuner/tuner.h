@@ -4,7 +4,6 @@
 #define MHA_SCHEDULES_TUNER_TUNER_H_
 
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -16,6 +15,7 @@
 #include "schedules/tuner/runner.h"
 #include "schedules/tuner/strategy.h"
 #include "schedules/tuner/trial.h"
+#include "schedules/tuner/tuner_clock.h"
 
 namespace mha {
 
@@ -85,13 +85,8 @@ struct TunerResult {
 // "mullapudi2016", "adams2019": they arrange the stage attention; one candidate each.
 const std::vector<std::string>& autoscheduler_names();
 
-// `now`: seconds of a clock that never goes back; `time`: UTC now, for trials. Throws SystemError
-// when even the default cannot be measured, and what the lab and the database throw.
-struct TunerClock {
-  std::function<double()> now;
-  std::function<std::string()> time;
-};
-TunerClock system_clock();
+// Throws SystemError when even the default cannot be measured, and what the lab and the database
+// throw.
 TunerResult tune(const TunerProblem& problem, Lab& lab, Database& database,
                  const TunerOptions& options, TunerEvents& events,
                  const TunerClock& clock = system_clock());
