@@ -50,11 +50,6 @@ struct RangesResult {
   std::string note;  // why the default stays, or which lengths keep it
 };
 
-// The lengths that are sampled: sample_lengths(), but that those at which the default changes take
-// the place of their neighbours, so that between two samples the default is one schedule.
-std::vector<int64_t> tuned_lengths(const Plan& plan, const Machine& machine, int threads,
-                                   size_t most);
-
 // Wherever the variants are not the default's, fresh samples say that they are faster by the
 // margin; the error is shared among the lengths. A length at which they do not keeps the default.
 // Throws what tune() throws.

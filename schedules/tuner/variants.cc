@@ -162,4 +162,38 @@ std::vector<int64_t> sample_lengths(const Range& lengths, size_t most) {
   return samples;
 }
 
+std::vector<int64_t> tuned_lengths(const Plan& plan, const Machine& machine, int threads,
+                                   size_t most) {
+  std::vector<int64_t> lengths = sample_lengths(plan.query_length, most);
+  const std::vector<LengthVariant> variants = default_variants(plan, machine, threads);
+  const auto changes = [&](int64_t length) {
+    return std::any_of(variants.begin(), variants.end(),
+                       [&](const LengthVariant& v) { return v.max_query_length == length; });
+  };
+  for (const LengthVariant& variant : variants) {
+    const int64_t to = variant.max_query_length;
+    if (std::binary_search(lengths.begin(), lengths.end(), to)) continue;
+    // The nearest one between the ends gives way; one that is such a length itself does not.
+    auto nearest = lengths.end();
+    double least = std::numeric_limits<double>::infinity();
+    for (auto it = lengths.begin() + 1; it + 1 < lengths.end(); ++it) {
+      if (changes(*it)) continue;
+      const double distance =
+          std::fabs(std::log(static_cast<double>(*it) / static_cast<double>(to)));
+      if (distance < least) {
+        least = distance;
+        nearest = it;
+      }
+    }
+    const double near = std::log(2.0);
+    if (nearest != lengths.end() && least < near) {
+      *nearest = to;
+    } else {
+      lengths.push_back(to);
+    }
+    std::sort(lengths.begin(), lengths.end());
+  }
+  return lengths;
+}
+
 }  // namespace mha

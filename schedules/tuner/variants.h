@@ -51,6 +51,12 @@ std::vector<LengthVariant> variants_of(const ChosenRanges& chosen, const LengthT
 // ascending.
 std::vector<int64_t> sample_lengths(const Range& lengths, size_t most);
 
+// The lengths at which a kernel is tuned: sample_lengths(), but that those at which the default
+// changes take the place of their neighbours, so that between two samples the default is one
+// schedule.
+std::vector<int64_t> tuned_lengths(const Plan& plan, const Machine& machine, int threads,
+                                   size_t most);
+
 }  // namespace mha
 
 #endif  // MHA_SCHEDULES_TUNER_VARIANTS_H_
