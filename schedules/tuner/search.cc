@@ -85,20 +85,25 @@ ReplayResult replay(const StageProblem& problem, const std::string& strategy, ui
   }
   StageSearch search(problem, strategy, seed, prune);
   ReplayResult result;
-  for (int fruitless = 0; search.answered() < trials && fruitless < kFruitless;) {
+  const bool open = trials == 0;
+  for (int fruitless = 0; (open || search.answered() < trials) && fruitless < kFruitless;) {
     const int64_t before = search.answered();
     std::vector<Proposal> proposals =
-        search.next(static_cast<int>(std::min<int64_t>(batch, trials - before)));
+        search.next(static_cast<int>(open ? batch : std::min<int64_t>(batch, trials - before)));
     if (proposals.empty()) break;
+    int64_t skipped = 0;
     for (Proposal& proposal : proposals) {
       const auto found = known.find(proposal.text);
       if (found == known.end()) {
-        ++result.skipped;
+        ++skipped;
       } else {
         proposal.trial = *found->second;
+        result.answered.push_back(proposal.text);
       }
     }
     search.settle(proposals);
+    if (open && skipped > 0) break;
+    result.skipped += skipped;
     fruitless = search.answered() == before ? fruitless + 1 : 0;
   }
   result.winner = search.incumbent();

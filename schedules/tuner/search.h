@@ -60,10 +60,13 @@ class StageSearch {
 struct ReplayResult {
   StageSchedule winner;
   double score = 0;
-  int64_t trials = 0;   // answered from what is stored
-  int64_t skipped = 0;  // proposed, but never measured
+  int64_t trials = 0;                 // answered from what is stored
+  int64_t skipped = 0;                // proposed, but never measured
+  std::vector<std::string> answered;  // their candidates, in the order of the proposals
 };
-// At most `trials` answers, asked for in batches of `batch` as the tuner does.
+// At most `trials` answers, asked for in batches of `batch` as the tuner does. 0: up to the first
+// batch that is not stored whole, which is where the search that measured them ended; what that
+// batch lacks does not count as skipped.
 ReplayResult replay(const StageProblem& problem, const std::string& strategy, uint64_t seed,
                     int64_t trials, int batch, const std::vector<Trial>& stored, bool prune = true);
 

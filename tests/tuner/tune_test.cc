@@ -198,6 +198,33 @@ TEST_F(Tune, ReplayReproducesTheWinner) {
   }
 }
 
+// A search that finds answers of another one counts them as its own, and so does its replay, which
+// ends where the search did.
+TEST_F(Tune, ReplayEndsWhereTheSearchDid) {
+  Database database(file());
+  options_.trials = 18;
+  options_.strategy = "random";
+  SimulatedLab first = this->lab();
+  go(first, database);
+  options_.strategy = "exhaustive";
+  SimulatedLab second = this->lab();
+  go(second, database);
+  options_.strategy = "evolution";
+  options_.seed = 4;
+  SimulatedLab third = this->lab();
+  const TunerResult result = go(third, database);
+  const std::vector<Trial> stored = database.trials(subject_);
+  for (const StageSchedule& stage : third.analytic().stages) {
+    const StageProblem problem{plan_, machine_, 1, stage.stage, stage, {}, {}};
+    const ReplayResult replayed =
+        replay(problem, "evolution", options_.seed, 0, options_.batch, stored);
+    EXPECT_EQ(replayed.winner, result.best.stage(stage.stage));
+    EXPECT_EQ(replayed.trials, options_.trials);
+    EXPECT_EQ(replayed.answered.size(), static_cast<size_t>(options_.trials));
+    EXPECT_EQ(replayed.skipped, 0);
+  }
+}
+
 // Stopped anywhere and taken up again, the search is the one that was never stopped.
 TEST_F(Tune, IsTakenUpWhereItStopped) {
   SimulatedLab whole(plan_, machine_, silence(), 1);

@@ -108,20 +108,19 @@ int replay_search(const TuneOptions& options, const Database& database, Console&
     }
     const std::vector<Trial> stored = database.trials(subject);
     if (stored.empty()) throw UserError(job.spec.file + ": no trials of it are stored");
-    const std::vector<Schedule> seeds = seeds_of(subject, database);
-    const Schedule analytic = default_schedule(plan, machine, options.threads);
+    std::vector<Schedule> seeds = seeds_of(subject, database);
+    Schedule analytic = default_schedule(plan, machine, options.threads);
+    if (plan.query_length.min < plan.query_length.max) {
+      // The search at the longest calls, as tune_ranges() starts it.
+      const std::vector<LengthVariant> variants = default_variants(plan, machine, options.threads);
+      for (const LengthVariant& variant : variants) seeds.push_back(variant.schedule);
+      analytic = variants.back().schedule;
+    }
     nlohmann::ordered_json stages = nlohmann::ordered_json::array();
     for (const StageSchedule& stage : analytic.stages) {
       const StageProblem problem = stage_problem(plan, machine, options.threads, stage, seeds);
-      int64_t most = options.trials;
-      if (most == 0) {
-        most = std::count_if(stored.begin(), stored.end(), [&](const Trial& trial) {
-          return trial.stage == stage.stage && trial.strategy == options.strategy &&
-                 trial.seed == options.seed;
-        });
-      }
-      const ReplayResult result =
-          replay(problem, options.strategy, options.seed, most, TunerOptions().batch, stored);
+      const ReplayResult result = replay(problem, options.strategy, options.seed, options.trials,
+                                         TunerOptions().batch, stored);
       stages.push_back({{"stage", stage.stage},
                         {"winner", candidate_text(result.winner)},
                         {"gain", std::exp(result.score)},
