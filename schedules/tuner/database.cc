@@ -3,15 +3,11 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <bit>
-#include <cmath>
 #include <filesystem>
-#include <sstream>
-#include <string_view>
 #include <utility>
 
 #include "generator/spec/error.h"
-#include "schedules/hash.h"
+#include "schedules/tuner/database_rows.h"
 #include "schedules/tuner/sqlite.h"
 
 namespace mha {
@@ -47,154 +43,6 @@ constexpr const char* kTables[] = {
     "  space TEXT NOT NULL, time TEXT NOT NULL) STRICT",
     "CREATE INDEX certificate_subject ON certificate (subject)",
 };
-constexpr char kSubjectColumns[] = "spec, lengths, target, machine, threads, generator, space";
-constexpr char kTrialColumns[] =
-    "stage, candidate, outcome, detail, against, seconds, against_seconds, disturbed, log_gain, "
-    "half_width, score, strategy, seed, proposal, time";
-constexpr char kCertificateColumns[] =
-    "origin, schedule, faster, margin, error, low, log_gain, high, pair_log_gains, seconds, "
-    "default_seconds, disturbed, machine, generator, space, time";
-
-using Values = std::vector<SqlValue>;
-
-Values values_of(const Subject& s) {
-  return {s.spec, s.lengths, s.target, s.machine, int64_t{s.threads}, s.generator, s.space};
-}
-
-Subject read_subject(SqlStatement& row) {
-  return {row.text(0), row.text(1), row.text(2), row.text(3), static_cast<int>(row.integer(4)),
-          row.text(5), row.text(6)};
-}
-
-Values values_of(const Trial& t) {
-  return {t.stage,
-          t.candidate,
-          std::string(outcome_name(t.outcome)),
-          t.detail,
-          t.against,
-          t.seconds,
-          t.against_seconds,
-          int64_t{t.disturbed},
-          t.log_gain,
-          t.half_width,
-          t.score,
-          t.strategy,
-          std::bit_cast<int64_t>(t.seed),
-          t.index,
-          t.time};
-}
-
-Trial read_trial(SqlConnection& connection, SqlStatement& row) {
-  Trial t;
-  t.stage = row.text(0);
-  t.candidate = row.text(1);
-  try {
-    t.outcome = outcome_of(row.text(2));
-  } catch (const std::out_of_range& error) {
-    connection.fail_damaged(error.what());
-  }
-  t.detail = row.text(3);
-  t.against = row.text(4);
-  t.seconds = row.reals(5);
-  t.against_seconds = row.reals(6);
-  t.disturbed = static_cast<int>(row.integer(7));
-  t.log_gain = row.real(8);
-  t.half_width = row.real(9);
-  t.score = row.real(10);
-  t.strategy = row.text(11);
-  t.seed = std::bit_cast<uint64_t>(row.integer(12));
-  t.index = row.integer(13);
-  t.time = row.text(14);
-  return t;
-}
-
-Values values_of(const CertifiedSchedule& certified) {
-  const Certificate& c = certified.certificate;
-  return {certified.schedule.origin,
-          certified.schedule.text(),
-          int64_t{c.faster},
-          c.margin,
-          c.error,
-          c.low,
-          c.log_gain,
-          c.high,
-          c.pair_log_gains,
-          c.seconds,
-          c.default_seconds,
-          int64_t{c.disturbed},
-          c.machine,
-          c.generator,
-          c.space,
-          c.time};
-}
-
-// Reads Schedule::text() back.
-std::vector<StageSchedule> read_stages(SqlConnection& connection, const std::string& text) {
-  std::vector<StageSchedule> stages;
-  std::istringstream lines(text);
-  for (std::string line; std::getline(lines, line);) {
-    std::istringstream words(line);
-    std::string word;
-    words >> word;
-    if (!word.ends_with(':')) connection.fail_damaged("no schedule: " + line);
-    StageSchedule stage{word.substr(0, word.size() - 1), {}};
-    while (words >> word) {
-      const size_t equals = word.find('=');
-      int64_t value = 0;
-      std::istringstream number(equals == std::string::npos ? "" : word.substr(equals + 1));
-      if (!(number >> value) || number.peek() != EOF) {
-        connection.fail_damaged("no schedule: " + line);
-      }
-      stage.params.emplace_back(word.substr(0, equals), value);
-    }
-    stages.push_back(std::move(stage));
-  }
-  return stages;
-}
-
-CertifiedSchedule read_certified(SqlConnection& connection, SqlStatement& row) {
-  CertifiedSchedule certified;
-  certified.schedule.origin = row.text(0);
-  certified.schedule.stages = read_stages(connection, row.text(1));
-  Certificate& c = certified.certificate;
-  c.faster = row.integer(2) != 0;
-  c.margin = row.real(3);
-  c.error = row.real(4);
-  c.low = row.real(5);
-  c.log_gain = row.real(6);
-  c.high = row.real(7);
-  c.pair_log_gains = row.reals(8);
-  c.seconds = row.reals(9);
-  c.default_seconds = row.reals(10);
-  c.disturbed = static_cast<int>(row.integer(11));
-  c.machine = row.text(12);
-  c.generator = row.text(13);
-  c.space = row.text(14);
-  c.time = row.text(15);
-  return certified;
-}
-
-void add_value(Hash& hash, int64_t value) { hash.add(value); }
-void add_value(Hash& hash, const std::string& text) { hash.add(text); }
-// As SQLite gives it back: one NaN, one zero.
-void add_value(Hash& hash, double value) {
-  hash.add(std::isnan(value) ? int64_t{-1} : std::bit_cast<int64_t>(value == 0 ? 0.0 : value));
-}
-void add_value(Hash& hash, const std::vector<double>& values) {
-  hash.add(static_cast<int64_t>(values.size()));
-  hash.mix({reinterpret_cast<const char*>(values.data()), values.size() * sizeof(double)});
-}
-
-std::string identity(const Values& subject, const Values& row) {
-  Hash hash;
-  for (const Values* values : {&subject, &row}) {
-    for (const SqlValue& value : *values) {
-      std::visit([&](const auto& v) { add_value(hash, v); }, value);
-    }
-  }
-  return hash.text();
-}
-
 // What opening would say too, but worse.
 void check_path(const std::string& path) {
   std::error_code error;
