@@ -16,7 +16,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int64_t kApplication = 0x4d484154;  // "MHAT"
-constexpr int64_t kSchema = 1;
+constexpr int64_t kSchema = 2;                // 1 had no table of variants
 
 // Lists of doubles are blobs, in the order of bytes of the machine (little-endian, as all targets
 // are). `id` is the identity of a row's content.
@@ -43,6 +43,14 @@ constexpr const char* kTables[] = {
     "  space TEXT NOT NULL, time TEXT NOT NULL) STRICT",
     "CREATE INDEX certificate_subject ON certificate (subject)",
 };
+constexpr char kVariantsTable[] =
+    "CREATE TABLE variants ("
+    "  number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE,"
+    "  subject INTEGER NOT NULL REFERENCES subject, lengths TEXT NOT NULL, origin TEXT NOT NULL,"
+    "  schedule TEXT NOT NULL, faster INTEGER NOT NULL, margin REAL, error REAL, low REAL,"
+    "  log_gain REAL, high REAL, pair_log_gains BLOB NOT NULL, seconds BLOB NOT NULL,"
+    "  default_seconds BLOB NOT NULL, disturbed INTEGER NOT NULL, machine TEXT NOT NULL,"
+    "  generator TEXT NOT NULL, space TEXT NOT NULL, time TEXT NOT NULL) STRICT";
 // What opening would say too, but worse.
 void check_path(const std::string& path) {
   std::error_code error;
@@ -84,7 +92,7 @@ struct Database::State {
     // One look: another process may be making the file.
     connection.execute("BEGIN");
     const int64_t application = pragma("application_id");
-    const int64_t version = pragma("user_version");
+    version = pragma("user_version");
     const int64_t tables = number("SELECT count(*) FROM sqlite_schema");
     connection.execute("COMMIT");
     // A file that was being made when its maker was killed has no tables.
@@ -155,6 +163,7 @@ struct Database::State {
 
   SqlConnection connection;
   bool fresh = false;
+  int64_t version = 0;
 };
 
 Database::Database(const std::string& path, const char* vfs) {
@@ -166,11 +175,14 @@ Database::Database(const std::string& path, const char* vfs) {
   }
   connection.execute("PRAGMA journal_mode = DELETE");
   connection.execute("PRAGMA synchronous = FULL");
-  if (!state_->fresh) return;
+  if (state_->version == kSchema) return;
   SqlTransaction transaction(connection);
   // Another process may have been faster.
-  if (state_->pragma("application_id") == kApplication) return;
-  for (const char* table : kTables) connection.execute(table);
+  if (state_->pragma("user_version") == kSchema) return;
+  if (state_->pragma("application_id") != kApplication) {
+    for (const char* table : kTables) connection.execute(table);
+  }
+  connection.execute(kVariantsTable);
   connection.execute(("PRAGMA application_id = " + std::to_string(kApplication)).c_str());
   connection.execute(("PRAGMA user_version = " + std::to_string(kSchema)).c_str());
   transaction.commit();
@@ -198,6 +210,13 @@ bool Database::append(const Subject& subject, const CertifiedSchedule& certified
   if (!state_->add_row("certificate", kCertificateColumns, subject, values_of(certified))) {
     return false;
   }
+  transaction.commit();
+  return true;
+}
+
+bool Database::append(const Subject& subject, const CertifiedVariants& certified) {
+  SqlTransaction transaction(state_->connection);
+  if (!state_->add_row("variants", kVariantsColumns, subject, values_of(certified))) return false;
   transaction.commit();
   return true;
 }
@@ -237,6 +256,13 @@ std::vector<CertifiedSchedule> Database::certificates(const Subject& subject) co
   return all;
 }
 
+std::optional<CertifiedVariants> Database::variants(const Subject& subject) const {
+  std::optional<CertifiedVariants> latest;
+  state_->each("variants", kVariantsColumns, subject, "ORDER BY time DESC, id LIMIT 1", {},
+               [&](SqlStatement& row) { latest = read_variants(state_->connection, row); });
+  return latest;
+}
+
 std::vector<Subject> Database::subjects() const {
   std::vector<Subject> subjects;
   SqlStatement row(state_->connection, "SELECT " + std::string(kSubjectColumns) + " FROM subject");
@@ -255,7 +281,7 @@ void Database::merge(const std::string& path) {
   SqlStatement row(other.connection,
                    "SELECT " + std::string(kSubjectColumns) + " FROM subject ORDER BY number");
   while (row.step()) subjects.push_back(read_subject(row));
-  std::vector<std::pair<const Subject*, Values>> trials, certificates;
+  std::vector<std::pair<const Subject*, Values>> trials, certificates, variants;
   for (const Subject& subject : subjects) {
     other.each("trial", kTrialColumns, subject, "ORDER BY number", {}, [&](SqlStatement& trial) {
       trials.emplace_back(&subject, values_of(read_trial(other.connection, trial)));
@@ -265,6 +291,11 @@ void Database::merge(const std::string& path) {
                  certificates.emplace_back(
                      &subject, values_of(read_certified(other.connection, certificate)));
                });
+    if (other.version < kSchema) continue;
+    other.each(
+        "variants", kVariantsColumns, subject, "ORDER BY number", {}, [&](SqlStatement& chosen) {
+          variants.emplace_back(&subject, values_of(read_variants(other.connection, chosen)));
+        });
   }
   SqlTransaction transaction(state_->connection);
   for (const auto& [subject, values] : trials) {
@@ -272,6 +303,9 @@ void Database::merge(const std::string& path) {
   }
   for (const auto& [subject, values] : certificates) {
     state_->add_row("certificate", kCertificateColumns, *subject, values);
+  }
+  for (const auto& [subject, values] : variants) {
+    state_->add_row("variants", kVariantsColumns, *subject, values);
   }
   transaction.commit();
 }

@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "schedules/lengths.h"
 #include "schedules/tuner/race.h"
 #include "schedules/tuner/trial.h"
 
@@ -23,6 +24,13 @@ namespace mha {
 struct CertifiedSchedule {
   Schedule schedule;
   Certificate certificate;
+};
+
+// What a range of lengths got: the subject is that of the longest calls.
+struct CertifiedVariants {
+  std::vector<LengthVariant> variants;
+  std::string lengths;      // of the calls that the certificate is about
+  Certificate certificate;  // of all that were asked for, the one that promises least
 };
 
 class Database {
@@ -41,6 +49,9 @@ class Database {
   // False when this very certificate is there already.
   bool append(const Subject& subject, const CertifiedSchedule& certified);
 
+  // False when they are there already.
+  bool append(const Subject& subject, const CertifiedVariants& certified);
+
   // Of this subject alone, in the order in which they were written; each candidate once.
   std::vector<Trial> trials(const Subject& subject) const;
   std::optional<Trial> find(const Subject& subject, const std::string& stage,
@@ -50,6 +61,8 @@ class Database {
   // All of them, also those that were found not to be faster, in the order in which they were
   // written: a question that was answered is not asked again until the answer pleases.
   std::vector<CertifiedSchedule> certificates(const Subject& subject) const;
+  // What a range of lengths got at last, by the time of the certificate.
+  std::optional<CertifiedVariants> variants(const Subject& subject) const;
   std::vector<Subject> subjects() const;  // sorted
 
   // Adds the rows of another file that are not here yet, all of them or (when it throws) none.

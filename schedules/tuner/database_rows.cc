@@ -1,5 +1,6 @@
 #include "schedules/tuner/database_rows.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <sstream>
@@ -33,6 +34,37 @@ std::vector<StageSchedule> read_stages(SqlConnection& connection, const std::str
     stages.push_back(std::move(stage));
   }
   return stages;
+}
+
+void add_certificate(Values& values, const Certificate& c) {
+  const Values more = {int64_t{c.faster}, c.margin,
+                       c.error,           c.low,
+                       c.log_gain,        c.high,
+                       c.pair_log_gains,  c.seconds,
+                       c.default_seconds, int64_t{c.disturbed},
+                       c.machine,         c.generator,
+                       c.space,           c.time};
+  values.insert(values.end(), more.begin(), more.end());
+}
+
+// From this column on.
+Certificate read_certificate(SqlStatement& row, int column) {
+  Certificate c;
+  c.faster = row.integer(column) != 0;
+  c.margin = row.real(column + 1);
+  c.error = row.real(column + 2);
+  c.low = row.real(column + 3);
+  c.log_gain = row.real(column + 4);
+  c.high = row.real(column + 5);
+  c.pair_log_gains = row.reals(column + 6);
+  c.seconds = row.reals(column + 7);
+  c.default_seconds = row.reals(column + 8);
+  c.disturbed = static_cast<int>(row.integer(column + 9));
+  c.machine = row.text(column + 10);
+  c.generator = row.text(column + 11);
+  c.space = row.text(column + 12);
+  c.time = row.text(column + 13);
+  return c;
 }
 
 void add_value(Hash& hash, int64_t value) { hash.add(value); }
@@ -100,44 +132,52 @@ Trial read_trial(SqlConnection& connection, SqlStatement& row) {
 }
 
 Values values_of(const CertifiedSchedule& certified) {
-  const Certificate& c = certified.certificate;
-  return {certified.schedule.origin,
-          certified.schedule.text(),
-          int64_t{c.faster},
-          c.margin,
-          c.error,
-          c.low,
-          c.log_gain,
-          c.high,
-          c.pair_log_gains,
-          c.seconds,
-          c.default_seconds,
-          int64_t{c.disturbed},
-          c.machine,
-          c.generator,
-          c.space,
-          c.time};
+  Values values = {certified.schedule.origin, certified.schedule.text()};
+  add_certificate(values, certified.certificate);
+  return values;
 }
 
 CertifiedSchedule read_certified(SqlConnection& connection, SqlStatement& row) {
   CertifiedSchedule certified;
   certified.schedule.origin = row.text(0);
   certified.schedule.stages = read_stages(connection, row.text(1));
-  Certificate& c = certified.certificate;
-  c.faster = row.integer(2) != 0;
-  c.margin = row.real(3);
-  c.error = row.real(4);
-  c.low = row.real(5);
-  c.log_gain = row.real(6);
-  c.high = row.real(7);
-  c.pair_log_gains = row.reals(8);
-  c.seconds = row.reals(9);
-  c.default_seconds = row.reals(10);
-  c.disturbed = static_cast<int>(row.integer(11));
-  c.machine = row.text(12);
-  c.generator = row.text(13);
-  c.space = row.text(14);
-  c.time = row.text(15);
+  certified.certificate = read_certificate(row, 2);
+  return certified;
+}
+
+// "to 64:" above each schedule.
+Values values_of(const CertifiedVariants& certified) {
+  std::string text;
+  for (const LengthVariant& variant : certified.variants) {
+    text += "to " + std::to_string(variant.max_query_length) + ":\n" + variant.schedule.text();
+  }
+  Values values = {certified.lengths, certified.variants.back().schedule.origin, text};
+  add_certificate(values, certified.certificate);
+  return values;
+}
+
+CertifiedVariants read_variants(SqlConnection& connection, SqlStatement& row) {
+  CertifiedVariants certified;
+  certified.lengths = row.text(0);
+  const std::string text = row.text(2);
+  for (size_t at = 0; at < text.size();) {
+    LengthVariant variant;
+    const size_t line = text.find('\n', at);
+    const size_t next = std::min(text.find("\nto ", at), text.size() - 1) + 1;
+    if (!text.starts_with("to ") || line == std::string::npos || line >= next) {
+      connection.fail_damaged("no variants: " + text);
+    }
+    std::istringstream number(text.substr(at + 3, line - at - 3));
+    if (!(number >> variant.max_query_length) || number.get() != ':') {
+      connection.fail_damaged("no variants: " + text);
+    }
+    variant.schedule.origin = row.text(1);
+    variant.schedule.stages = read_stages(connection, text.substr(line + 1, next - line - 1));
+    certified.variants.push_back(std::move(variant));
+    at = next;
+  }
+  if (certified.variants.empty()) connection.fail_damaged("no variants");
+  certified.certificate = read_certificate(row, 3);
   return certified;
 }
 

@@ -20,15 +20,21 @@ inline constexpr char kCertificateColumns[] =
     "origin, schedule, faster, margin, error, low, log_gain, high, pair_log_gains, seconds, "
     "default_seconds, disturbed, machine, generator, space, time";
 
+inline constexpr char kVariantsColumns[] =
+    "lengths, origin, schedule, faster, margin, error, low, log_gain, high, pair_log_gains, "
+    "seconds, default_seconds, disturbed, machine, generator, space, time";
+
 using Values = std::vector<SqlValue>;
 Values values_of(const Subject& subject);
 Values values_of(const Trial& trial);
 Values values_of(const CertifiedSchedule& certified);
+Values values_of(const CertifiedVariants& certified);
 
 // The other way round, from the first column on.
 Subject read_subject(SqlStatement& row);
 Trial read_trial(SqlConnection& connection, SqlStatement& row);
 CertifiedSchedule read_certified(SqlConnection& connection, SqlStatement& row);
+CertifiedVariants read_variants(SqlConnection& connection, SqlStatement& row);
 
 // A hash of all of a row's content, its subject included.
 std::string identity(const Values& subject, const Values& row);

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <map>
 #include <set>
+#include <tuple>
 #include <utility>
 
 #include "generator/spec/error.h"
@@ -109,6 +110,17 @@ NewRecord new_record(const Subject& subject, const CertifiedSchedule& certified,
           record_text(subject.spec, record_schedule(subject, certified, machine), subject.threads)};
 }
 
+NewRecord new_record(const Subject& longest, const CertifiedVariants& certified,
+                     const std::string& machine) {
+  Subject measured = longest;
+  measured.lengths = certified.lengths;
+  const Schedule record = record_schedule(
+      measured, {certified.variants.front().schedule, certified.certificate}, machine);
+  std::vector<LengthVariant> variants = certified.variants;
+  for (LengthVariant& variant : variants) variant.schedule.certificate = record.certificate;
+  return {longest.spec, longest.threads, record_text(longest.spec, variants, longest.threads)};
+}
+
 Exported merge_records(const std::string& path, const std::string& existing,
                        const std::vector<NewRecord>& records, const ExportOptions& options) {
   using Key = std::pair<std::string, int64_t>;
@@ -167,8 +179,9 @@ std::vector<NewRecord> certified_records(const Database& database, const std::st
                                          const std::string& machine, const std::string& generator,
                                          const std::string& space) {
   struct Choice {
-    Subject subject;
-    CertifiedSchedule certified;
+    double rank = 0;  // how long the calls are, or when they were chosen
+    std::string time;
+    NewRecord record;
   };
   std::map<std::pair<std::string, int>, Choice> choices;
   std::set<std::string> others;
@@ -176,16 +189,26 @@ std::vector<NewRecord> certified_records(const Database& database, const std::st
     if (subject.target != target || subject.generator != generator || subject.space != space) {
       continue;
     }
-    if (subject.spec.find("..") != std::string::npos) continue;
-    std::optional<CertifiedSchedule> best = database.best(subject);
-    if (!best) continue;
+    // Of a range of lengths what was chosen together counts, not what is good at one of them.
+    const bool range = subject.spec.find("..") != std::string::npos;
+    const auto variants = range ? database.variants(subject) : std::nullopt;
+    const auto best = range ? std::nullopt : database.best(subject);
+    if (!variants && !best) continue;
     if (subject.machine != machine) {
       others.insert(subject.machine);
       continue;
     }
-    const auto [place, added] = choices.try_emplace({subject.spec, subject.threads});
-    if (!added && size_of(place->second.subject.lengths) >= size_of(subject.lengths)) continue;
-    place->second = {subject, *std::move(best)};
+    Choice choice;
+    if (variants) {
+      choice = {0, variants->certificate.time, new_record(subject, *variants, machine)};
+    } else {
+      choice = {size_of(subject.lengths), "", new_record(subject, *best, machine)};
+    }
+    const auto [place, added] = choices.try_emplace({subject.spec, subject.threads}, choice);
+    const Choice& other = place->second;
+    if (!added && std::tie(other.rank, other.time) < std::tie(choice.rank, choice.time)) {
+      place->second = choice;
+    }
   }
   if (choices.empty() && !others.empty()) {
     std::string names;
@@ -194,9 +217,7 @@ std::vector<NewRecord> certified_records(const Database& database, const std::st
                     ") for " + target + "; it holds some of:" + names);
   }
   std::vector<NewRecord> records;
-  for (const auto& [key, choice] : choices) {
-    records.push_back(new_record(choice.subject, choice.certified, machine));
-  }
+  for (const auto& [key, choice] : choices) records.push_back(choice.record);
   return records;
 }
 

@@ -24,6 +24,10 @@ Schedule record_schedule(const Subject& subject, const CertifiedSchedule& certif
 NewRecord new_record(const Subject& subject, const CertifiedSchedule& certified,
                      const std::string& machine);
 
+// What a range of lengths got; each variant with the one certificate.
+NewRecord new_record(const Subject& longest, const CertifiedVariants& certified,
+                     const std::string& machine);
+
 struct ExportOptions {
   std::string target;   // the file is TARGET.yaml
   std::string machine;  // whose records these are
@@ -45,9 +49,9 @@ Exported merge_records(const std::string& path, const std::string& existing,
                        const std::vector<NewRecord>& records, const ExportOptions& options);
 
 // The best certified schedules in the database of this target, machine, generator and space, one a
-// key and thread count (of several lengths, the longest). Plans for a range of lengths are left
-// out: it takes the plan to say what shorter calls get (for_longest()). UserError, with the names
-// of the machines that there are, when this one has none but others do.
+// key and thread count (of several lengths, the longest); of plans for a range of lengths what was
+// chosen last. UserError, with the names of the machines that there are, when this one has none but
+// others do.
 std::vector<NewRecord> certified_records(const Database& database, const std::string& target,
                                          const std::string& machine, const std::string& generator,
                                          const std::string& space);

@@ -21,7 +21,10 @@ const char kRows[] =
     "t.stage, t.candidate, t.detail, t.score, t.time FROM trial t JOIN subject s ON t.subject = "
     "s.number UNION ALL SELECT s.spec, s.lengths, s.target, s.machine, s.threads, s.generator, "
     "s.space, c.id, c.schedule, c.low, c.high, c.log_gain, c.time FROM certificate c JOIN subject "
-    "s ON c.subject = s.number ORDER BY 1, 2, 3, 4, 5, 6, 7, 8";
+    "s ON c.subject = s.number UNION ALL SELECT s.spec, s.lengths, s.target, s.machine, s.threads, "
+    "s.generator, s.space, v.id, v.schedule, v.low, v.high, v.log_gain, v.time FROM variants v "
+    "JOIN "
+    "subject s ON v.subject = s.number ORDER BY 1, 2, 3, 4, 5, 6, 7, 8";
 
 class DatabaseMerge : public DatabaseTest {
  protected:
@@ -55,6 +58,10 @@ class DatabaseMerge : public DatabaseTest {
         c.certificate.machine = subject.machine;
         c.certificate.time = subject.target;
         database.append(subject, c);
+        continue;
+      }
+      if (random_() % 4 == 0) {
+        database.append(subject, certified_variants(static_cast<int64_t>(random_() % 2), 0.1));
         continue;
       }
       Trial trial = trial_named("x=" + std::to_string(random_() % 3));

@@ -166,9 +166,9 @@ TEST_F(DatabaseFile, RefusesWhatIsNoDatabaseOfOurs) {
             "'DIR/foreign' is no database of mha-tune: it is another application's SQLite file");
   std::ofstream(file("newer"));
   query(file("newer"), "PRAGMA application_id = 1296580948");
-  query(file("newer"), "PRAGMA user_version = 2");
+  query(file("newer"), "PRAGMA user_version = 3");
   EXPECT_EQ(refusal(file("newer")),
-            "the database 'DIR/newer' was made by a newer mha-tune (schema 2, this one reads 1)");
+            "the database 'DIR/newer' was made by a newer mha-tune (schema 3, this one reads 2)");
   // An empty file is a database that was never begun.
   std::ofstream(file("empty"));
   EXPECT_EQ(refusal(file("empty")), "");
@@ -177,6 +177,51 @@ TEST_F(DatabaseFile, RefusesWhatIsNoDatabaseOfOurs) {
   EXPECT_THROW(database.merge(file("gone")), UserError);
   EXPECT_THROW(database.merge(file("foreign")), UserError);
   EXPECT_FALSE(fs::exists(file("gone")));
+}
+
+TEST_F(DatabaseFile, KeepsWhatARangeOfLengthsGot) {
+  const CertifiedVariants early = certified_variants(32, 0.02);
+  CertifiedVariants late = certified_variants(48, 0.01);
+  late.certificate.time = "2026-02-01T00:00:00Z";
+  {
+    Database database(file());
+    EXPECT_FALSE(database.variants(subject_named()));
+    EXPECT_TRUE(database.append(subject_named(), late));
+    EXPECT_TRUE(database.append(subject_named(), early));
+    EXPECT_FALSE(database.append(subject_named(), early));
+  }
+  const Database database(file());
+  const auto found = database.variants(subject_named());
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->lengths, late.lengths);
+  ASSERT_EQ(found->variants.size(), 2u);
+  for (size_t i = 0; i < 2; ++i) {
+    EXPECT_EQ(found->variants[i].max_query_length, late.variants[i].max_query_length);
+    EXPECT_EQ(found->variants[i].schedule.stages, late.variants[i].schedule.stages);
+  }
+  EXPECT_EQ(found->certificate.pair_log_gains, late.certificate.pair_log_gains);
+  EXPECT_EQ(found->certificate.time, late.certificate.time);
+  EXPECT_FALSE(database.variants(subject_named("another")));
+  // Text that is none.
+  for (const char* text : {"", "to 5", "to x:\nattention: a=1\n", "attention: a=1\n"}) {
+    query(file(), std::string("UPDATE variants SET schedule = '") + text + "'");
+    EXPECT_THROW(database.variants(subject_named()), UserError) << text;
+  }
+}
+
+// Files of the first schema had no table of variants.
+TEST_F(DatabaseFile, ReadsItsFirstSchema) {
+  Database(file("old")).append(subject_named(), trial_named("x=1"));
+  query(file("old"), "DROP TABLE variants");
+  query(file("old"), "PRAGMA user_version = 1");
+  Database other(file("other"));
+  other.merge(file("old"));
+  EXPECT_EQ(other.trials(subject_named()).size(), 1u);
+  Database database(file("old"));
+  EXPECT_EQ(database.trials(subject_named()).size(), 1u);
+  EXPECT_TRUE(database.append(subject_named(), certified_variants(32, 0.02)));
+  other.merge(file("old"));
+  EXPECT_TRUE(other.variants(subject_named()));
 }
 
 // A page is overwritten: an error that says so, or all rows; never a crash and never wrong rows.

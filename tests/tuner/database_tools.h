@@ -69,6 +69,12 @@ inline CertifiedSchedule certified(int64_t query_block, double low, bool faster 
   return c;
 }
 
+// Two schedules for a range of lengths.
+inline CertifiedVariants certified_variants(int64_t query_block, double low) {
+  const CertifiedSchedule one = certified(query_block, low), other = certified(64, low);
+  return {{{16, one.schedule}, {512, other.schedule}}, "B=1 Lq=16 Lk=16", one.certificate};
+}
+
 // The rows of `sql` as text, one string a row.
 inline std::vector<std::string> query(const std::string& path, const std::string& sql) {
   std::vector<std::string> rows;

@@ -150,6 +150,48 @@ TEST_F(Export, ChoosesFromTheDatabase) {
   EXPECT_EQ(found[1].text, new_record(longer, winner(64, 0.03), kThis).text);
 }
 
+// Of a range of lengths what was chosen last, and never what was certified at one of them.
+TEST_F(Export, ChoosesWhatARangeGotLast) {
+  const ParseResult parsed = parse_spec_text(
+      "version: 1\nname: t\nop: attention\nheads: 8\nd_head: 64\nquery_length: {min: 1, max: "
+      "512}\n",
+      "t.yaml");
+  const Plan ranged = *lower(*parsed.spec).plan;
+  Subject longest = subject_named(plan_key(ranged));
+  longest.machine = kThis;
+  longest.lengths = "B=1 Lq=512 Lk=512";
+  Database database(file());
+  const auto records = [&] {
+    return certified_records(database, "zen4", kThis, longest.generator, longest.space);
+  };
+  database.append(longest, winner(512, 0.9));
+  EXPECT_TRUE(records().empty());
+  CertifiedVariants chosen = certified_variants(0, 0.03);
+  chosen.variants = {{64, default_schedule(ranged, zen4_, 1)},
+                     {512, default_schedule(ranged, zen4_, 1)}};
+  chosen.variants[0].schedule.stages[0].params[0].second = 32;
+  chosen.lengths = "B=1 Lq=64 Lk=64";
+  database.append(longest, chosen);
+  CertifiedVariants before = certified_variants(0, 0.3);
+  before.certificate.time = "2025-01-31T13:00:00Z";
+  database.append(longest, before);
+  const std::vector<NewRecord> found = records();
+  ASSERT_EQ(found.size(), 1u);
+  EXPECT_EQ(found[0].text, new_record(longest, chosen, kThis).text);
+  std::ofstream(file("zen4.yaml")) << merge("", found).text;
+  const auto read = find_variants(folder_, ranged, zen4_, 1);
+  ASSERT_TRUE(read);
+  ASSERT_EQ(read->size(), 2u);
+  for (size_t i = 0; i < 2; ++i) {
+    EXPECT_EQ((*read)[i].max_query_length, chosen.variants[i].max_query_length);
+    EXPECT_EQ((*read)[i].schedule.stages, chosen.variants[i].schedule.stages);
+    EXPECT_EQ((*read)[i].schedule.certificate->lengths, chosen.lengths);
+  }
+  Subject foreign = longest;
+  foreign.machine = kOther;
+  EXPECT_THROW(new_record(foreign, chosen, kThis), UserError);
+}
+
 TEST_F(Export, FilesThatCannotBeTakenApart) {
   EXPECT_THROW(merge("version: 1\ntarget: zen5\nrecords: []\n", {record(64)}), UserError);
   EXPECT_THROW(merge("no yaml: [", {record(64)}), UserError);

@@ -7,8 +7,8 @@
 #include <string>
 #include <utility>
 
-#include "schedules/record.h"
 #include "schedules/space.h"
+#include "schedules/tuner/export.h"
 #include "schedules/tuner/process_lab.h"
 #include "schedules/tuner/ranges.h"
 #include "tools/mha-tune/entry.h"
@@ -132,20 +132,18 @@ nlohmann::ordered_json tune_range(const TuneJob& job, const TuneOptions& options
     const int64_t least = least_gain(result.certificates);
     const Certificate& certificate = result.certificates.at(least);
     json["certificate"] = certificate_json(certificate);
-    // Every variant of a record has its certificate, that of the least gain.
-    const Schedule record = record_schedule(
-        range.subject(least), {result.variants.front().schedule, certificate}, longest.machine);
-    std::vector<LengthVariant> variants = result.variants;
-    for (LengthVariant& variant : variants) variant.schedule.certificate = record.certificate;
-    write_winner(job, longest, record_text(longest.spec, variants, options.threads), console, json);
+    // A record has one certificate, that of the least gain.
+    const CertifiedVariants chosen{result.variants, range.subject(least).lengths, certificate};
+    database.append(longest, chosen);
+    write_winner(job, longest, new_record(longest, chosen, longest.machine).text, console, json);
     for (const auto& [length, one] : result.certificates) {
       winner += "  at " + std::to_string(length) + (length == 1 ? " query " : " queries ") +
                 console.paint("32", gain_text(one.log_gain)) + " than the default (at least " +
                 gain_text(one.low) + ", " + std::to_string(one.pair_log_gains.size()) +
                 " pairs of processes)\n";
     }
-    winner += "  " + std::to_string(variants.size()) +
-              (variants.size() == 1 ? " variant: " : " variants: ") + job.record + "\n";
+    winner += "  " + std::to_string(chosen.variants.size()) +
+              (chosen.variants.size() == 1 ? " variant: " : " variants: ") + job.record + "\n";
     if (!result.note.empty()) winner += "  " + result.note + "\n";
   }
   print_summary(job, options, result.progress, seconds, winner, result.note, result.stopped,
