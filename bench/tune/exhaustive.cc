@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "bench/tune/command.h"
+#include "bench/tune/finals.h"
 #include "bench/tune/survey_table.h"
 #include "generator/emit/version.h"
 #include "generator/ir/lower.h"
@@ -76,12 +77,11 @@ struct Survey {
 
 struct Figures {
   std::string name, stage, best;
-  int64_t legal = 0, measured = 0, rejected = 0, pruned = 0;
+  int64_t legal = 0, measured = 0, rejected = 0, pruned = 0, finals = 0;
   bool best_pruned = false, replayed = false;
   double gain = 0;  // log gain of the exhaustive best over the default
   double evolution = 0, evolution_worst = 0, random = 0, random_worst = 0;  // losses, mean of seeds
-  // Of the candidate that the search itself takes out of all, which must be likely to be faster and
-  // not just have the highest score.
+  // Of the candidate that a search takes that knows all of them.
   double taken = 0;
 };
 
@@ -112,7 +112,8 @@ class Exhaustive : public BenchCommand {
       if (!evaluate_) measure(survey, subject, database, console);
       if (signalled()) throw SystemError("stopped; the same command goes on");
       for (const auto& [stage, subspace] : survey.subspaces) {
-        all.push_back(figures(survey, stage, database.trials(subject)));
+        all.push_back(figures(survey, stage, database.trials(subject),
+                              database.trials(finals_subject(subject))));
         if (!console.json()) print(all.back(), console);
       }
     }
@@ -145,12 +146,15 @@ class Exhaustive : public BenchCommand {
     options.race.min_rounds = 4;
     options.race.max_rounds = 8;
     ProgressLine line(console, survey.spec.name);
-    tune(problem, lab, database, options, line);
+    if (tune(problem, lab, database, options, line).stopped || most_ > 0) return;
+    for (const auto& [stage, subspace] : survey.subspaces) {
+      run_finals(stage, survey.analytic, subject, lab, database, line);
+    }
   }
 
   // The figures of one pair from what is stored.
   static Figures figures(const Survey& survey, const std::string& stage,
-                         const std::vector<Trial>& trials) {
+                         const std::vector<Trial>& trials, const std::vector<Trial>& finals) {
     const StageProblem problem = survey.problem(stage);
     const CostModel model(problem);
     const std::vector<StageSchedule> legal = Candidates(problem).all(kAll).value();
@@ -158,34 +162,40 @@ class Exhaustive : public BenchCommand {
     for (const Trial& trial : trials) {
       if (trial.stage == stage) known[trial.candidate] = &trial;
     }
+    const std::map<std::string, double> scores = judged(stage, trials, finals);
     Figures f;
     f.name = survey.spec.name;
     f.stage = stage;
     f.legal = static_cast<int64_t>(legal.size());
+    for (const Trial& trial : finals) f.finals += trial.stage == stage;
     double best = -10;
     for (const StageSchedule& schedule : legal) {
       const bool pruned = model.prunes(schedule).has_value();
       f.pruned += pruned;
       const auto found = known.find(candidate_text(schedule));
       if (found == known.end()) continue;
-      const Trial& trial = *found->second;
-      if (trial.outcome != Outcome::kMeasured) {
+      if (found->second->outcome != Outcome::kMeasured) {
         ++f.rejected;
         continue;
       }
       ++f.measured;
-      if (trial.score > best) {
-        best = trial.score;
-        f.best = trial.candidate;
+      if (scores.at(found->first) > best) {
+        best = scores.at(found->first);
+        f.best = found->first;
         f.best_pruned = pruned;
       }
     }
     f.gain = best;
+    const auto loss = [&](const std::string& strategy, uint64_t seed, bool prune) {
+      const ReplayResult result =
+          replay(problem, strategy, seed, kTrials, TunerOptions().batch, trials, prune);
+      return std::max(0.0, 1 - std::exp(winner_score(result, scores, f.finals > 0) - best));
+    };
     for (uint64_t seed = 1; seed <= kSeeds; ++seed) {
-      const double found = loss(best, problem, "evolution", seed, true, trials);
+      const double found = loss("evolution", seed, true);
       f.evolution += found / kSeeds;
       f.evolution_worst = std::max(f.evolution_worst, found);
-      const double by_chance = loss(best, problem, "random", seed, false, trials);
+      const double by_chance = loss("random", seed, false);
       f.random += by_chance / kSeeds;
       f.random_worst = std::max(f.random_worst, by_chance);
     }
@@ -197,26 +207,53 @@ class Exhaustive : public BenchCommand {
     for (size_t i = 0; i < again.answered.size(); ++i) {
       f.replayed = f.replayed && known.at(again.answered[i])->index == static_cast<int64_t>(i);
     }
-    f.taken = 1 - std::exp(again.score - best);
+    f.taken = 1 - std::exp(winner_score(again, scores, f.finals > 0) - best);
     return f;
   }
 
-  // What the winner of 64 trials is slower than the exhaustive best by.
-  static double loss(double best, const StageProblem& problem, const std::string& strategy,
-                     uint64_t seed, bool prune, const std::vector<Trial>& trials) {
-    const ReplayResult result =
-        replay(problem, strategy, seed, kTrials, TunerOptions().batch, trials, prune);
-    return std::max(0.0, 1 - std::exp(result.score - best));
+  // By candidate: scores of the finals, and of those that were not in them their own, but none
+  // above the last of the finals. The default has its place.
+  static std::map<std::string, double> judged(const std::string& stage,
+                                              const std::vector<Trial>& trials,
+                                              const std::vector<Trial>& finals) {
+    std::map<std::string, double> scores, of_finals;
+    double last = 10;
+    for (const Trial& trial : finals) {
+      if (trial.stage != stage || trial.outcome != Outcome::kMeasured) continue;
+      of_finals[trial.candidate] = trial.score;
+      last = std::min(last, trial.score);
+    }
+    for (const Trial& trial : trials) {
+      if (trial.stage != stage || trial.outcome != Outcome::kMeasured) continue;
+      const auto found = of_finals.find(trial.candidate);
+      scores[trial.candidate] = found != of_finals.end()      ? found->second
+                                : trial.strategy == "default" ? 0
+                                                              : std::min(trial.score, last);
+    }
+    return scores;
+  }
+
+  // The best of a search's incumbent and its finalists, as the finals tell. Without finals the
+  // search has none either: the scores that chose the finalists cannot judge them.
+  static double winner_score(const ReplayResult& result,
+                             const std::map<std::string, double>& scores, bool finals) {
+    double best = scores.at(candidate_text(result.winner));
+    if (!finals) return best;
+    for (const StageSchedule& finalist : result.finalists) {
+      best = std::max(best, scores.at(candidate_text(finalist)));
+    }
+    return best;
   }
 
   static void print(const Figures& f, Console& console) {
     console.print(fmt::format(
-        "{}, {}: {} legal, {} measured, {} rejected; best {:+.1f} % against the default\n"
+        "{}, {}: {} legal, {} measured, {} rejected, {} in finals; best {:+.1f} % against the "
+        "default\n"
         "  64 trials lose: evolution {:.2f} % (worst of {} seeds {:.2f} %), random {:.2f} % (worst "
         "{:.2f} %)\n"
-        "  of all, the search takes one that is {:.2f} % below the best score; a replay {}\n"
+        "  knowing all, a search loses {:.2f} %; a replay {}\n"
         "  the model prunes {:.0f} %{}\n  best: {}\n",
-        f.name, f.stage, f.legal, f.measured, f.rejected, 100 * std::expm1(f.gain),
+        f.name, f.stage, f.legal, f.measured, f.rejected, f.finals, 100 * std::expm1(f.gain),
         100 * f.evolution, kSeeds, 100 * f.evolution_worst, 100 * f.random, 100 * f.random_worst,
         100 * f.taken, f.replayed ? "makes the same proposals" : "DIFFERS",
         100.0 * static_cast<double>(f.pruned) / static_cast<double>(f.legal),
@@ -233,6 +270,7 @@ class Exhaustive : public BenchCommand {
                       {"stage", f.stage},
                       {"legal", f.legal},
                       {"measured", f.measured},
+                      {"finals", f.finals},
                       {"rejected", f.rejected},
                       {"pruned", f.pruned},
                       {"best_pruned", f.best_pruned},

@@ -1,5 +1,8 @@
 #include "schedules/tuner/trial_book.h"
 
+#include <utility>
+
+#include "schedules/tuner/search.h"
 #include "schedules/tuner/statistics.h"
 
 namespace mha {
@@ -18,15 +21,32 @@ Trial TrialBook::store(const std::string& stage, const std::string& text, int64_
   trial.stage = stage;
   trial.candidate = text;
   trial.strategy = options_.strategy;
-  trial.seed = options_.seed;
   trial.index = index;
-  trial.time = clock_.time();
-  if (!database_.append(subject_, trial)) {
-    // Another process was faster: its answer is the one that counts.
-    trial = database_.find(subject_, stage, text).value_or(trial);
-  }
+  trial = stored(std::move(trial));
   count(trial);
   return trial;
+}
+
+std::optional<Trial> TrialBook::remembered_final(const std::string& stage,
+                                                 const std::string& text) const {
+  return database_.find(subject_, final_name(stage), text);
+}
+
+Trial TrialBook::store_final(const std::string& stage, const std::string& text, int64_t index,
+                             Trial trial) {
+  trial.stage = final_name(stage);
+  trial.candidate = text;
+  trial.strategy = "final";
+  trial.index = index;
+  return stored(std::move(trial));
+}
+
+Trial TrialBook::stored(Trial trial) {
+  trial.seed = options_.seed;
+  trial.time = clock_.time();
+  if (database_.append(subject_, trial)) return trial;
+  // Another process was faster: its answer is the one that counts.
+  return database_.find(subject_, trial.stage, trial.candidate).value_or(trial);
 }
 
 void TrialBook::remember_default(const Schedule& schedule) {

@@ -23,6 +23,9 @@ class TrialBook {
   // Stores an answer and returns the one that counts, which is another process's where that was
   // faster. Those of autoschedulers are no schedule: `text` is what the database calls them.
   Trial store(const std::string& stage, const std::string& text, int64_t index, Trial trial);
+  // The same of a final; these do not count as trials.
+  std::optional<Trial> remembered_final(const std::string& stage, const std::string& text) const;
+  Trial store_final(const std::string& stage, const std::string& text, int64_t index, Trial trial);
 
   // The stages of the default in seconds: the zero of all scores. Stored as trials too.
   void remember_default(const Schedule& schedule);
@@ -35,6 +38,7 @@ class TrialBook {
   const Progress& progress() const { return progress_; }
 
  private:
+  Trial stored(Trial trial);
   void count(const Trial& trial);
 
   Database& database_;

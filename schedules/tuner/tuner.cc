@@ -17,6 +17,7 @@ namespace {
 
 constexpr int kDefaultSlices = 5;          // in which the default is timed at first
 constexpr double kCertificateShare = 0.3;  // of the budget at most
+constexpr double kFinalShare = 0.15;
 
 constexpr char kNotShown[] =
     "fresh samples do not show that the best schedule is faster than the default";
@@ -50,6 +51,7 @@ class Tuner {
     } else {
       open_searches();
       search();
+      if (options_.certify && !options_.survey) finals();
     }
     return finish();
   }
@@ -99,8 +101,7 @@ class Tuner {
           any = true;
           proposal.trial = trials_.remembered(search.stage(), proposal.text);
           if (!proposal.trial) {
-            waiting.back().push_back(
-                {search.stage(), proposal.text, proposal.index, &proposal.schedule, &proposal});
+            waiting.back().push_back(job(search, proposal));
           }
         }
       }
@@ -110,6 +111,28 @@ class Tuner {
       report(Progress::Phase::kRacing);
       if (!complete) break;
     }
+  }
+
+  // The few best of each stage once more, longer: after many short races the highest score is
+  // mostly the luckiest.
+  void finals() {
+    finals_ = true;
+    std::vector<std::vector<Proposal>> batches;
+    std::vector<std::vector<Job>> waiting;
+    for (const StageSearch& search : searches_) {
+      batches.push_back(search.finalists());
+      waiting.emplace_back();
+      for (Proposal& proposal : batches.back()) {
+        proposal.trial = trials_.remembered_final(search.stage(), proposal.text);
+        if (!proposal.trial) waiting.back().push_back(job(search, proposal));
+      }
+    }
+    if (!over()) measure(zipped(waiting));
+    for (size_t i = 0; i < searches_.size(); ++i) searches_[i].settle_final(batches[i]);
+  }
+
+  static Job job(const StageSearch& search, Proposal& proposal) {
+    return {search.stage(), proposal.text, proposal.index, &proposal.schedule, &proposal};
   }
 
   // One job of each stage to a candidate.
@@ -222,7 +245,7 @@ class Tuner {
   std::vector<RaceResult> raced(const std::vector<Job>& jobs, const Built& built) {
     std::vector<int> indices;
     for (const Job& job : jobs) indices.push_back(stage_index_.at(job.stage));
-    return incumbent_.race(built, indices, options_.race, limit());
+    return incumbent_.race(built, indices, finals_ ? options_.final_race : options_.race, limit());
   }
 
   // The best so far over the default, as far as stages tell.
@@ -298,7 +321,8 @@ class Tuner {
   }
 
   void store(const Job& job, const Trial& trial) {
-    const Trial stored = trials_.store(job.stage, job.text, job.index, trial);
+    const Trial stored = finals_ ? trials_.store_final(job.stage, job.text, job.index, trial)
+                                 : trials_.store(job.stage, job.text, job.index, trial);
     if (job.proposal != nullptr) job.proposal->trial = stored;
     report(Progress::Phase::kRacing);
   }
@@ -339,10 +363,21 @@ class Tuner {
     return options;
   }
 
-  // Seconds at the end of the budget that are for the certificate.
+  // Of one candidate of the finals.
+  double final_seconds() const {
+    return incumbent_.build_seconds() + incumbent_.start_seconds() +
+           2.2 * options_.final_race.max_rounds *
+               std::max(options_.final_race.slice_seconds, trials_.whole_seconds());
+  }
+
+  // Seconds at the end of the budget that are for the finals and the certificate.
   double reserve() const {
     if (!options_.certify) return 0;
-    return certificate_options().max_pairs * pair_seconds() + 2 * incumbent_.build_seconds();
+    const double certificate =
+        certificate_options().max_pairs * pair_seconds() + 2 * incumbent_.build_seconds();
+    if (finals_) return certificate;
+    const double finals = StageSearch::kFinalists * final_seconds();
+    return certificate + std::min(finals, kFinalShare * options_.budget_seconds);
   }
 
   TunerResult finish() {
@@ -414,6 +449,7 @@ class Tuner {
 
   TrialBook trials_;
   bool stopped_ = false;
+  bool finals_ = false;           // have begun
   double candidate_seconds_ = 0;  // from its build to its answer
 };
 

@@ -42,6 +42,8 @@ struct TunerOptions {
   bool survey = false;
   bool certify = true;  // false: the best is left to the caller to certify
   RaceOptions race;
+  // Of the few best at the end, whose winner is certified.
+  RaceOptions final_race = {.min_rounds = 12, .max_rounds = 32};
   CertificateOptions certificate;
 };
 

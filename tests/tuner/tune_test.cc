@@ -135,7 +135,7 @@ class Tune : public testing::Test {
   std::map<std::string, std::string> proposals(const Database& database) const {
     std::map<std::string, std::string> found;
     for (const Trial& trial : database.trials(subject_)) {
-      if (trial.strategy == "default") continue;
+      if (trial.strategy == "default" || trial.strategy == "final") continue;
       found[trial.stage + " " + std::to_string(trial.index)] = trial.candidate;
     }
     return found;
