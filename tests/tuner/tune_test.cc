@@ -198,6 +198,62 @@ TEST_F(Tune, ReplayReproducesTheWinner) {
   }
 }
 
+TEST_F(Tune, FinalsAreStoredAndRemembered) {
+  Database database(file());
+  SimulatedLab first = this->lab();
+  const TunerResult result = go(first, database);
+  const auto finals = [&] {
+    std::map<std::string, int> count;
+    for (const Trial& trial : database.trials(subject_)) {
+      if (trial.strategy != "final") continue;
+      ++count[trial.stage];
+      EXPECT_EQ(trial.outcome, Outcome::kMeasured);
+      EXPECT_GE(trial.seconds.size(), 2u);
+    }
+    return count;
+  };
+  const std::map<std::string, int> stored = finals();
+  EXPECT_FALSE(stored.empty());
+  for (const auto& [stage, count] : stored) {
+    EXPECT_TRUE(stage.ends_with(" final")) << stage;
+    EXPECT_LE(count, static_cast<int>(StageSearch::kFinalists));
+  }
+  SimulatedLab second = this->lab(2);
+  EXPECT_EQ(go(second, database).best.stages, result.best.stages);
+  EXPECT_EQ(second.builds, 0);
+  EXPECT_EQ(finals(), stored);
+}
+
+// A lucky score with a wide interval is no better than a sure one, and the final decides.
+TEST_F(Tune, TheFinalDecides) {
+  SimulatedLab lab = this->lab();
+  const StageSchedule analytic = lab.analytic().stage("attention");
+  StageSearch search({plan_, machine_, 1, "attention", analytic, {}, {}}, "random", 1, false);
+  std::vector<Proposal> proposals = search.next(8);
+  ASSERT_EQ(proposals.size(), 8u);
+  for (size_t i = 0; i < proposals.size(); ++i) {
+    Trial trial;
+    trial.score = i == 0 ? 0.3 : i == 1 ? 0.05 : 0.001 * static_cast<double>(i) - 0.004;
+    trial.half_width = i == 0 ? 4.0 : 0.1;
+    proposals[i].trial = trial;
+  }
+  search.settle(proposals);
+  EXPECT_EQ(search.incumbent(), analytic) << "none is likely to be faster";
+  std::vector<Proposal> finalists = search.finalists();
+  ASSERT_EQ(finalists.size(), 5u);
+  EXPECT_EQ(finalists[0].text, proposals[1].text);
+  for (Proposal& finalist : finalists) {
+    EXPECT_FALSE(finalist.trial);
+    Trial trial;
+    trial.score = finalist.text == proposals[7].text ? 0.02 : 0.01;
+    trial.half_width = 0.01;
+    finalist.trial = trial;
+  }
+  search.settle_final(finalists);
+  EXPECT_EQ(search.incumbent(), proposals[7].schedule);
+  EXPECT_EQ(search.score(), 0.02);
+}
+
 // A search that finds answers of another one counts them as its own, and so does its replay, which
 // ends where the search did.
 TEST_F(Tune, ReplayEndsWhereTheSearchDid) {
@@ -296,7 +352,7 @@ TEST_F(Tune, OnlyTheStageToBlameIsRejected) {
   const TunerResult result = go(lab, database);
   int64_t rejected = 0, measured = 0;
   for (const Trial& trial : database.trials(subject_)) {
-    if (trial.strategy == "default") continue;
+    if (trial.strategy == "default" || trial.strategy == "final") continue;
     const bool bad = trial.stage == "attention";
     EXPECT_EQ(trial.outcome, bad ? Outcome::kCrash : Outcome::kMeasured);
     ++(bad ? rejected : measured);
