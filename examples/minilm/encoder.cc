@@ -5,11 +5,13 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
-#include "examples/minilm/status.h"
+#include "examples/common/status.h"
 #include "generator/spec/error.h"
 #include "tools/common/files.h"
 
 namespace mha::minilm {
+
+using examples::check;
 namespace {
 
 constexpr int64_t kInner = 1536;

@@ -3,11 +3,13 @@
 #include <cstdlib>
 #include <new>
 
-#include "examples/minilm/status.h"
+#include "examples/common/status.h"
 #include "minilm_l6.h"
 #include "minilm_l6_probe.h"
 
 namespace mha::minilm {
+
+using examples::check;
 
 GeneratedAttention::GeneratedAttention(const std::string& weights_file, int threads)
     : weights_file_(weights_file), weights_(kLayers), probe_weights_(kLayers) {

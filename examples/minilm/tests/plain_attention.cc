@@ -5,10 +5,12 @@
 #include <cmath>
 #include <cstring>
 
-#include "examples/minilm/status.h"
+#include "examples/common/status.h"
 #include "mha/mha.h"
 
 namespace mha::minilm {
+
+using examples::check;
 namespace {
 
 using Matrix = std::vector<double>;  // [length, 384]
