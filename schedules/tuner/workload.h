@@ -12,6 +12,8 @@
 namespace mha {
 
 struct Workload {
+  // Of a kernel with a cache three inputs are no tensors of it: past_key and past_value, F32 rows
+  // [rows, G, width] of one sequence after the other, and cache_lengths, how many each has.
   struct Input {
     std::string name;
     uint32_t flags = 0;            // of its mha_tensor

@@ -8,31 +8,29 @@ namespace mha {
 namespace {
 
 // The rows of one tensor that holds a past or a present: [B, L, G, W] or [B, G, L, W], or pages
-// [pages, page, G, W] behind a block table.
+// [pages, page, G, W] behind a block table, of which each sequence has `blocks` entries.
 class Rows {
  public:
-  Rows(const Spec& spec, const TensorDecl& decl, const std::vector<int32_t>* table)
-      : spec_(spec), shape_(decl.shape), table_(table) {}
+  Rows(const Spec& spec, const TensorDecl& decl, const std::vector<int32_t>* table, int64_t blocks)
+      : spec_(spec), shape_(decl.shape), table_(table), blocks_(blocks) {}
 
   int64_t width() const { return shape_[3]; }
-  size_t at(int64_t b, int64_t row, int64_t g) const {
+  std::ptrdiff_t at(int64_t b, int64_t row, int64_t g) const {
     if (table_ != nullptr) {
       const int64_t page = shape_[1];
-      const int64_t blocks = static_cast<int64_t>(table_->size()) / batch_;
-      const int64_t number = (*table_)[static_cast<size_t>(b * blocks + row / page)];
-      return static_cast<size_t>(((number * page + row % page) * shape_[2] + g) * shape_[3]);
+      const int64_t number = (*table_)[static_cast<size_t>(b * blocks_ + row / page)];
+      return ((number * page + row % page) * shape_[2] + g) * shape_[3];
     }
     const bool bhsd = spec_.layout == Layout::kBhsd;
     const int64_t outer = bhsd ? g : row, inner = bhsd ? row : g;
-    return static_cast<size_t>(((b * shape_[1] + outer) * shape_[2] + inner) * shape_[3]);
+    return ((b * shape_[1] + outer) * shape_[2] + inner) * shape_[3];
   }
-  void set_batch(int64_t batch) { batch_ = batch; }
 
  private:
   const Spec& spec_;
   const std::vector<int64_t>& shape_;
   const std::vector<int32_t>* table_;
-  int64_t batch_ = 1;
+  const int64_t blocks_;
 };
 
 const std::vector<int32_t>* table_of(const HostTensors& inputs) {
@@ -40,7 +38,39 @@ const std::vector<int32_t>* table_of(const HostTensors& inputs) {
   return found == inputs.end() ? nullptr : &found->second.ints;
 }
 
+// Entries of the table for each sequence.
+int64_t blocks_of(const HostTensors& inputs) {
+  const std::vector<int32_t>* table = table_of(inputs);
+  if (table == nullptr) return 0;
+  return static_cast<int64_t>(table->size() / inputs.at("cache_lengths").ints.size());
+}
+
 }  // namespace
+
+std::vector<int64_t> kept_kv_heads(const Spec& spec) {
+  const int64_t group = spec.heads / spec.kv_heads;
+  std::vector<int64_t> kept;
+  for (int64_t h = 0; h < spec.heads; ++h) {
+    if (is_pruned(spec, h)) continue;
+    if (kept.empty() || kept.back() != h / group) kept.push_back(h / group);
+  }
+  return kept;
+}
+
+std::vector<float> past_rows(const Spec& spec, const HostTensors& inputs, const std::string& name,
+                             int64_t b, int64_t first, int64_t end) {
+  const HostTensor& past = inputs.at(name);
+  const Rows rows(spec, past.decl, table_of(inputs), blocks_of(inputs));
+  const std::vector<int64_t> heads = kept_kv_heads(spec);
+  std::vector<float> numbers;
+  for (int64_t row = first; row < end; ++row) {
+    for (int64_t g : heads) {
+      const auto at = past.floats.begin() + rows.at(b, row, g);
+      numbers.insert(numbers.end(), at, at + rows.width());
+    }
+  }
+  return numbers;
+}
 
 bool CallCache::holds(const std::string& tensor) {
   return tensor == "past_key" || tensor == "past_value" || tensor == "block_table" ||
@@ -49,17 +79,9 @@ bool CallCache::holds(const std::string& tensor) {
 
 CallCache::CallCache(const KernelLibrary& library, Call& call, const Spec& spec,
                      const CallLengths& lengths, const HostTensors& inputs)
-    : library_(library), spec_(spec) {
+    : library_(library), spec_(spec), heads_(kept_kv_heads(spec)) {
   const mha_cache_info* info = library.kernel().cache;
   if (info == nullptr) throw InternalError("kernel '" + spec.name + "' has no cache");
-  for (int64_t g = 0; g < spec.kv_heads; ++g) {
-    const int64_t group = spec.heads / spec.kv_heads;
-    for (int64_t h = g * group; h < (g + 1) * group; ++h) {
-      if (is_pruned(spec, h)) continue;
-      heads_.push_back(g);
-      break;
-    }
-  }
   if (static_cast<int64_t>(heads_.size()) != info->kv_heads) {
     throw InternalError("the cache of kernel '" + spec.name + "' has " +
                         std::to_string(info->kv_heads) + " heads");
@@ -91,7 +113,7 @@ void CallCache::fill(const CallLengths& lengths, const HostTensors& inputs) {
     cached_.push_back(cached[static_cast<size_t>(b)]);
     int64_t shared = 0;
     sequences_.push_back(begin_sequence(b, inputs, &shared));
-    append(b, shared, lengths, inputs);
+    append(b, shared, inputs);
   }
 }
 
@@ -102,10 +124,7 @@ int32_t CallCache::begin_sequence(int64_t b, const HostTensors& inputs, int64_t*
   const std::vector<int32_t>* table = table_of(inputs);
   const int64_t page = library_.kernel().cache->page;
   int64_t best = 0, from = -1;
-  const auto blocks =
-      table == nullptr
-          ? 0
-          : static_cast<int64_t>(table->size() / inputs.at("cache_lengths").ints.size());
+  const int64_t blocks = blocks_of(inputs);
   for (int64_t other = 0; other < b && table != nullptr; ++other) {
     const int64_t whole =
         std::min(cached_[static_cast<size_t>(b)], cached_[static_cast<size_t>(other)]) / page;
@@ -127,31 +146,15 @@ int32_t CallCache::begin_sequence(int64_t b, const HostTensors& inputs, int64_t*
 }
 
 // Rows [first, cached) of sequence b, some at a time.
-void CallCache::append(int64_t b, int64_t first, const CallLengths& lengths,
-                       const HostTensors& inputs) {
+void CallCache::append(int64_t b, int64_t first, const HostTensors& inputs) {
   constexpr int64_t kRows = 256;
-  const HostTensor &keys = inputs.at("past_key"), &values = inputs.at("past_value");
-  const std::vector<int32_t>* table = table_of(inputs);
-  Rows key_rows(spec_, keys.decl, table), value_rows(spec_, values.decl, table);
-  key_rows.set_batch(lengths.batch);
-  value_rows.set_batch(lengths.batch);
-  const auto gather = [&](const HostTensor& from, const Rows& rows, int64_t begin, int64_t end) {
-    std::vector<float> numbers;
-    for (int64_t row = begin; row < end; ++row) {
-      for (int64_t g : heads_) {
-        const auto at = from.floats.begin() + static_cast<std::ptrdiff_t>(rows.at(b, row, g));
-        numbers.insert(numbers.end(), at, at + rows.width());
-      }
-    }
-    return numbers;
-  };
   for (const int64_t cached = cached_[static_cast<size_t>(b)]; first < cached; first += kRows) {
     const int64_t end = std::min(first + kRows, cached);
-    const std::vector<float> k = gather(keys, key_rows, first, end);
-    const std::vector<float> v = gather(values, value_rows, first, end);
+    const std::vector<float> keys = past_rows(spec_, inputs, "past_key", b, first, end);
+    const std::vector<float> values = past_rows(spec_, inputs, "past_value", b, first, end);
     check_status(library_.api(),
                  library_.api().cache_append(cache_, 0, sequences_[static_cast<size_t>(b)],
-                                             end - first, MHA_F32, k.data(), v.data()));
+                                             end - first, MHA_F32, keys.data(), values.data()));
   }
 }
 
@@ -164,7 +167,7 @@ void CallCache::rewind() {
 void CallCache::read(HostTensor* present) const {
   const RuntimeApi& api = library_.api();
   const bool of_keys = present->decl.name == "present_key";
-  const Rows rows(spec_, present->decl, nullptr);
+  const Rows rows(spec_, present->decl, nullptr, 0);
   std::fill(present->floats.begin(), present->floats.end(), 0.0f);
   const int64_t width = rows.width(), heads = static_cast<int64_t>(heads_.size());
   for (size_t b = 0; b < sequences_.size(); ++b) {
@@ -178,8 +181,7 @@ void CallCache::read(HostTensor* present) const {
     for (int64_t row = 0; row < length; ++row) {
       for (int64_t g : heads_) {
         std::copy_n(from, width,
-                    present->floats.begin() +
-                        static_cast<std::ptrdiff_t>(rows.at(static_cast<int64_t>(b), row, g)));
+                    present->floats.begin() + rows.at(static_cast<int64_t>(b), row, g));
         from += width;
       }
     }

@@ -14,6 +14,14 @@
 
 namespace mha {
 
+// KV heads that a kernel of this spec has: those that some head reads which is not pruned.
+std::vector<int64_t> kept_kv_heads(const Spec& spec);
+
+// Rows [first, end) of sequence b out of past_key or past_value (`name`): [rows, G, width], of the
+// KV heads that the kernel has.
+std::vector<float> past_rows(const Spec& spec, const HostTensors& inputs, const std::string& name,
+                             int64_t b, int64_t first, int64_t end);
+
 class CallCache {
  public:
   // Whether that tensor stands for what the cache holds, rather than being a tensor of the kernel.
@@ -39,7 +47,7 @@ class CallCache {
  private:
   void fill(const CallLengths& lengths, const HostTensors& inputs);
   int32_t begin_sequence(int64_t b, const HostTensors& inputs, int64_t* shared);
-  void append(int64_t b, int64_t first, const CallLengths& lengths, const HostTensors& inputs);
+  void append(int64_t b, int64_t first, const HostTensors& inputs);
 
   const KernelLibrary& library_;
   const Spec& spec_;

@@ -8,6 +8,7 @@
 #include <memory>
 #include <utility>
 
+#include "tools/mha-run/call_cache.h"
 #include "tools/mha-run/host_tensor.h"
 #include "tools/mha-run/inputs.h"
 #include "tools/mha-run/random.h"
@@ -39,6 +40,19 @@ std::string index_text(int64_t flat, const std::vector<int64_t>& shape) {
   return fmt::format("[{}]", fmt::join(index, ","));
 }
 
+// What sequences have cached, as the probe wants it: F32 rows of past_key or past_value, [rows, G,
+// width], of one sequence after the other.
+std::string past_bytes(const Spec& spec, const HostTensors& inputs, const std::string& name) {
+  const std::vector<int32_t>& cached = inputs.at("cache_lengths").ints;
+  std::string bytes;
+  for (size_t b = 0; b < cached.size(); ++b) {
+    const std::vector<float> rows =
+        past_rows(spec, inputs, name, static_cast<int64_t>(b), 0, cached[b]);
+    bytes.append(reinterpret_cast<const char*>(rows.data()), rows.size() * sizeof(float));
+  }
+  return bytes;
+}
+
 // Multiply-adds of the whole reference, its bounds among them.
 double reference_cost(const Spec& spec, const CallLengths& lengths) {
   const auto product = [](std::initializer_list<int64_t> factors) {
@@ -47,7 +61,7 @@ double reference_cost(const Spec& spec, const CallLengths& lengths) {
     return result;
   };
   const int64_t width = spec.d_head + spec.d_value;
-  double cost = 3 * product({lengths.batch, spec.heads, lengths.query, lengths.key, width});
+  double cost = 3 * product({lengths.batch, spec.heads, lengths.query, lengths.all_keys(), width});
   if (spec.op == Op::kBlock) {
     cost += 2 * product({lengths.batch, lengths.query, spec.d_model, spec.heads, width});
     cost += 2 * product({lengths.batch, lengths.key, spec.d_model, spec.kv_heads, width});
@@ -86,10 +100,16 @@ Workload make_workload(const Spec& spec, const CallLengths& given, int threads, 
   workload.threads = threads;
   workload.batch = lengths.batch;
   workload.query_length = lengths.query;
-  workload.key_length = lengths.key;
+  workload.key_length = lengths.all_keys();
   Arrays arrays;
-  for (auto& [name, tensor] : random_input_tensors(spec, lengths, seed)) {
+  const HostTensors inputs = random_input_tensors(spec, lengths, seed);
+  for (const auto& [name, tensor] : inputs) {
     HostTensor copy = tensor;
+    if (name == "past_key" || name == "past_value") {
+      workload.inputs.push_back({name, 0, {}, past_bytes(spec, inputs, name)});
+      arrays[name] = copy.array();
+      continue;
+    }
     const mha_tensor view = copy.view();
     Workload::Input input{name, view.flags, {}, bytes_of(copy)};
     if (view.flags != 0) {
@@ -105,7 +125,9 @@ Workload make_workload(const Spec& spec, const CallLengths& given, int threads, 
         {decl.name, decl.shape[0], vector ? 0 : decl.shape[1], bytes_of(tensor)});
     arrays[decl.name] = tensor.array();
   }
-  const std::vector<TensorDecl> outputs = output_tensors(spec, lengths);
+  // What the cache has after the call is not the kernel's to give.
+  std::vector<TensorDecl> outputs = output_tensors(spec, lengths);
+  std::erase_if(outputs, [](const TensorDecl& decl) { return CallCache::holds(decl.name); });
   for (const TensorDecl& decl : outputs) workload.outputs.push_back({decl.name, bytes_of(decl)});
 
   const auto want = std::make_shared<const Reference>(make_reference(spec, lengths, arrays, most));
@@ -130,6 +152,7 @@ std::string lengths_text(const Spec& spec, const CallLengths& given, uint64_t se
   const CallLengths lengths = random_lengths(spec, given, seed);
   std::string text = fmt::format("B={} Lq={} Lk={}", lengths.batch, lengths.query, lengths.key);
   if (spec.packed) text += fmt::format(" T={}", lengths.total);
+  if (spec.kv_cache) text += fmt::format(" cached={}", lengths.past);
   return text;
 }
 

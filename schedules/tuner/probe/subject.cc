@@ -52,6 +52,18 @@ const mha_tensor_info* find_tensor(const mha_kernel& kernel, const std::string& 
   throw Failure("build", "the kernel has no tensor '" + name + "'");
 }
 
+// Inputs that the cache is filled from.
+bool is_cached(const std::string& name) {
+  return name == "past_key" || name == "past_value" || name == "cache_lengths";
+}
+
+const Input& find_input(const Problem& problem, const std::string& name) {
+  for (const Input& input : problem.inputs) {
+    if (input.name == name) return input;
+  }
+  throw Failure("build", "the problem has no input '" + name + "'");
+}
+
 }  // namespace
 
 Subject::Subject(const mha_kernel& kernel, const Problem& problem, Placement placement,
@@ -79,7 +91,9 @@ Subject::Subject(const mha_kernel& kernel, const Problem& problem, Placement pla
   call->batch = problem.batch;
   call->query_length = problem.query_length;
   call->key_length = problem.key_length;
+  if (kernel_.cache != nullptr) make_cache(problem);
   for (const Input& input : problem.inputs) {
+    if (is_cached(input.name)) continue;
     const size_t alignment = find_tensor(kernel_, input.name)->dtype == MHA_BOOL ? 1 : 4;
     inputs_.push_back(place(input.name, input.bytes.size(), alignment));
     memcpy(inputs_.back()->data(), input.bytes.data(), input.bytes.size());
@@ -126,6 +140,33 @@ Subject::Subject(const mha_kernel& kernel, const Problem& problem, Placement pla
 Subject::~Subject() {
   // Guarded weights are not the runtime's to free; their few bytes of header stay.
   if (!packed_) mha_weights_destroy(weights_);
+  mha_cache_destroy(cache_);
+}
+
+void Subject::make_cache(const Problem& problem) {
+  const Input& lengths = find_input(problem, "cache_lengths");
+  cached_.resize(lengths.bytes.size() / sizeof(int32_t));
+  memcpy(cached_.data(), lengths.bytes.data(), cached_.size() * sizeof(int32_t));
+  mha_cache_options options = {};
+  options.size = sizeof options;
+  options.sequences = static_cast<int32_t>(cached_.size());
+  const mha_cache_info& info = *kernel_.cache;
+  options.pages = options.sequences * ((problem.key_length + info.page - 1) / info.page);
+  require(mha_cache_create(&kernel_, &options, &cache_), "the cache");
+  const unsigned char* keys = find_input(problem, "past_key").bytes.data();
+  const unsigned char* values = find_input(problem, "past_value").bytes.data();
+  for (int32_t cached : cached_) {
+    int32_t sequence = 0;
+    require(mha_sequence_create(cache_, &sequence), "a sequence");
+    require(mha_cache_append(cache_, 0, sequence, cached, MHA_F32, keys, values), "the past");
+    const int64_t rows = cached * info.kv_heads * int64_t{sizeof(float)};
+    keys += rows * info.d_head;
+    values += rows * info.d_value;
+    sequences_.push_back(sequence);
+  }
+  auto* call = reinterpret_cast<mha_call*>(arguments_.data());
+  call->cache = cache_;
+  call->sequences = sequences_.data();
 }
 
 void Subject::run(size_t stage) {
@@ -134,13 +175,15 @@ void Subject::run(size_t stage) {
     variant_.stages = &all_.stages[stage];
     variant_.stage_count = 1;
   }
+  for (size_t b = 0; b < sequences_.size(); ++b)
+    require(mha_sequence_rewind(cache_, sequences_[b], cached_[b]), "a cache");
   const mha_status status = mha_run(&kernel_, context_.get(), arguments_.data());
   variant_ = all_;
   if (status != MHA_OK) require(status, "a call");
 }
 
 size_t Subject::bytes() const {
-  size_t bytes = workspace_->bytes();
+  size_t bytes = workspace_->bytes() + mha_cache_bytes(cache_);
   for (const auto* blocks : {&inputs_, &outputs_}) {
     for (const auto& block : *blocks) bytes += block->bytes();
   }

@@ -62,7 +62,8 @@ class Subject {
 
   static constexpr size_t kWhole = SIZE_MAX;
   // Calls the whole kernel or one stage of it: on the same memory, so that a stage by itself finds
-  // in the caches what it finds there in the whole.
+  // in the caches what it finds there in the whole. A kernel's own cache of keys and values is
+  // taken back before each call.
   void run(size_t stage = kWhole);
   // In the problem's order.
   const std::vector<std::unique_ptr<GuardedBlock>>& outputs() const { return outputs_; }
@@ -75,6 +76,7 @@ class Subject {
   void require(mha_status status, const char* what) const;
   std::unique_ptr<GuardedBlock> place(const std::string& name, size_t bytes, size_t alignment);
   void bind(const std::string& name, unsigned char* data, const Input* input);
+  void make_cache(const Problem& problem);
 
   mha_kernel kernel_;
   const mha_variant all_;  // its stages
@@ -83,6 +85,8 @@ class Subject {
   std::shared_ptr<mha_context> context_;
   mha_weights* weights_ = nullptr;
   std::vector<uint64_t> arguments_;
+  mha_cache* cache_ = nullptr;
+  std::vector<int32_t> sequences_, cached_;
   std::vector<std::unique_ptr<GuardedBlock>> inputs_, outputs_;
   std::unique_ptr<GuardedBlock> workspace_;
   std::unique_ptr<GuardedBlock> packed_;  // the weights, where they are guarded
