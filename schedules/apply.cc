@@ -10,6 +10,7 @@
 
 #include "generator/pipeline/pipeline.h"
 #include "generator/spec/error.h"
+#include "schedules/apply_decode.h"
 #include "schedules/head_rows.h"
 #include "schedules/prefetch.h"
 #include "schedules/space.h"
@@ -415,6 +416,12 @@ void apply_schedule(Program& program, const Plan& plan, const Schedule& schedule
     } else if (stage.name == "attention") {
       schedule_attention(stage, plan, schedule.stage("attention"), machine);
       if (schedule.stage("attention").get("prefetch") > 0) unroll_prefetches(stage.pipeline);
+    } else if (stage.name.rfind("append_", 0) == 0) {
+      schedule_append(stage, plan, machine);
+    } else if (stage.name.rfind("decode", 0) == 0) {
+      schedule_decode(stage, plan, schedule.stage("decode"), machine);
+    } else if (stage.name == "merge") {
+      schedule_merge(stage, plan, schedule.stage("decode"), machine);
     } else if (stage.name == "top_k") {
       schedule_top(stage, plan, schedule.stage("attention"), machine);
     } else if (stage.funcs.count("scores")) {

@@ -149,7 +149,12 @@ void check_attention(const StageSchedule& stage, const Plan& plan, const Machine
   check.rule("value_vectors", wide_value % (s.get("value_vectors") * lanes) == 0,
              "x " + std::to_string(lanes) + " lanes must divide the padded value width " +
                  std::to_string(wide_value));
-  if (plan.op == Op::kBlock) {
+  if (plan.cache) {
+    check.rule("pack_keys", s.get("pack_keys") == 0, "K lies packed in the cache");
+    check.rule("pack_values", s.get("pack_values") == 0, "V lies packed in the cache");
+    check.rule("key_tile", Value(kCachePanel) % s.get("key_tile") == 0,
+               "a tile must not reach over the end of a page: it must divide 16");
+  } else if (plan.op == Op::kBlock) {
     check.rule("pack_keys", s.get("pack_keys") == 0,
                "a block's projection writes K packed already");
     check.rule("pack_values", s.get("pack_values") == 0,
@@ -162,6 +167,24 @@ void check_attention(const StageSchedule& stage, const Plan& plan, const Machine
                "V must be packed: its width " + std::to_string(plan.attention.d_value) +
                    " is no multiple of " + std::to_string(lanes) + " lanes");
   }
+}
+
+void check_decode(const StageSchedule& stage, const Plan& plan, const Machine& machine,
+                  std::vector<std::string>& problems) {
+  Checker check(stage, problems);
+  const Values s(stage);
+  const int64_t lanes = machine.vector_floats;
+  const int64_t panel_vectors = std::max<int64_t>(kCachePanel / lanes, 1);
+  const std::string registers = " accumulators and their operands do not fit " +
+                                std::to_string(machine.vector_registers) + " registers";
+  check.rule("panels", fits(s.get("row_tile"), s.get("panels") * panel_vectors, machine),
+             times(s.get("row_tile"), s.get("panels") * panel_vectors) + registers);
+  check.rule("value_vectors", fits(s.get("row_tile"), s.get("value_vectors"), machine),
+             times(s.get("row_tile"), s.get("value_vectors")) + registers);
+  const int64_t wide = padded_width(plan.attention.d_value, kCachePanel);
+  check.rule("value_vectors", wide % (s.get("value_vectors") * lanes) == 0,
+             "x " + std::to_string(lanes) + " lanes must divide the padded value width " +
+                 std::to_string(wide));
 }
 
 void check_projection(const StageSchedule& stage, int64_t width, const Machine& machine,
@@ -194,6 +217,10 @@ void check_rules(const StageSchedule& stage, const Plan& plan, const Machine& ma
                  std::vector<std::string>& problems) {
   if (stage.stage == "attention") {
     check_attention(stage, plan, machine, problems);
+    return;
+  }
+  if (stage.stage == "decode") {
+    check_decode(stage, plan, machine, problems);
     return;
   }
   int64_t width = 0;  // of a head; the output projection has none

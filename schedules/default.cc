@@ -107,12 +107,14 @@ StageSchedule attention_default(const Plan& plan, const Machine& machine) {
   // Few keys, too, are best cut into tiles that few of them overshoot.
   const int64_t most_keys = few && keys <= 8 * lanes ? std::min<int64_t>(keys, 8) : keys;
   int key_tile = tile_rows(machine, "attention", "key_tile", query_vectors, most_keys);
+  // No tile reaches over the end of a page of the cache.
+  while (plan.cache && kCachePanel % key_tile != 0) key_tile--;
   const int64_t wanted_keys = bands || far ? 256 : keys <= 2048 ? 128 : 512;
   while (largest_multiple("key_block", key_tile, wanted_keys) == 0) key_tile--;
   const int key_block = largest_multiple("key_block", key_tile, wanted_keys);
   // Vector loads need V's rows padded. Rows that lie a multiple of 4 KiB apart share a few sets of
   // L1, and rows of long sequences are better read from as few pages as they need.
-  const bool block = plan.op == Op::kBlock;
+  const bool block = plan.op == Op::kBlock || plan.cache;
   const bool interleaved = plan.layout == Layout::kBshd && a.kv_heads > 1;
   // Of a window's keys each is read too few times to be worth a copy.
   const bool window = a.left && a.right;
@@ -139,6 +141,47 @@ StageSchedule attention_default(const Plan& plan, const Machine& machine) {
            {"value_order", 0},
            {"prefetch", 0},
            {"softmax_level", 0}}};
+}
+
+// Attention of few queries reads K and V once, as fast as memory gives them: register tiles that
+// hold all rows of a KV head where they fit, so that what is loaded is used at once.
+StageSchedule decode_default(const Plan& plan, const Machine& machine) {
+  const Attention& a = plan.attention;
+  const int lanes = machine.vector_floats;
+  const int64_t rows = a.heads / a.kv_heads * plan.query_length.max;
+  const int panel_vectors = std::max(kCachePanel / lanes, 1);
+  // Splits grow with the cache, so that there are at most 128 of them.
+  int64_t split = 256;
+  while (split < 4096 && plan.keys().max / split > 128) split *= 2;
+  // A panel is one vector, or several of a machine with short ones.
+  const int most_rows = (machine.vector_registers - panel_vectors - 1) / panel_vectors;
+  int row_tile = static_cast<int>(std::min<int64_t>(rows, std::min(most_rows, 4)));
+  if (plan.queries().fixed()) {
+    for (int tile : {4, 3, 5, 6, 7, 2}) {
+      if (rows % tile != 0 || tile > most_rows) continue;
+      row_tile = tile;
+      break;
+    }
+  }
+  const auto fits = [&](int vectors) {
+    return row_tile * vectors + vectors + 1 <= machine.vector_registers;
+  };
+  int panels = 1;
+  while (panels < 4 && fits(2 * panels * panel_vectors) &&
+         2 * panels * panel_vectors * row_tile <= 16)
+    panels *= 2;
+  const int wide = static_cast<int>(padded_width(a.d_value, kCachePanel)) / lanes;
+  int value_vectors = 1;
+  for (int vectors = 2; vectors <= 8; vectors++) {
+    if (wide % vectors == 0 && fits(vectors) && row_tile * vectors <= 24) value_vectors = vectors;
+  }
+  return {"decode",
+          {{"split", split},
+           {"row_tile", row_tile},
+           {"panels", panels},
+           {"value_vectors", value_vectors},
+           {"width_unroll", 4},
+           {"key_unroll", 4}}};
 }
 
 StageSchedule projection_default(const std::string& stage, int64_t width, int64_t depth,
@@ -181,12 +224,15 @@ Schedule default_schedule(const Plan& plan, const Machine& machine, int threads)
   Schedule schedule;
   for (const Projection& projection : plan.projections) {
     const bool of_keys = projection.parts.front().weight != "w_q" && !plan.self_length;
-    const Range rows = of_keys ? plan.key_length : projected_rows(plan);
+    const Range rows = of_keys && !plan.cache ? plan.key_length : projected_rows(plan);
     schedule.stages.push_back(projection_default(projection_stage_name(projection),
                                                  projection.parts.front().width, plan.d_model,
                                                  rows.max, rows.fixed(), machine));
   }
-  schedule.stages.push_back(attention_default(plan, machine));
+  for (const std::string& name : stage_names(plan)) {
+    if (name == "decode") schedule.stages.push_back(decode_default(plan, machine));
+    if (name == "attention") schedule.stages.push_back(attention_default(plan, machine));
+  }
   if (!plan.out_weight.empty()) {
     const Range rows = projected_rows(plan);
     schedule.stages.push_back(projection_default("project_out", plan.d_model,

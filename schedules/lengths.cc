@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "generator/pipeline/pipeline.h"
+
 namespace mha {
 
 Plan narrowed(const Plan& plan, const Range& query_length) {
@@ -23,10 +25,16 @@ std::vector<LengthVariant> default_variants(const Plan& plan, const Machine& mac
   const int64_t lanes = machine.vector_floats;
   std::vector<LengthVariant> variants;
   int64_t first = plan.query_length.min;
-  for (const int64_t to : {lanes, 3 * lanes, 8 * lanes, plan.query_length.max}) {
+  std::vector<int64_t> ends = {lanes, 3 * lanes, 8 * lanes, plan.query_length.max};
+  // Over a cache one query, the most frequent call, has code of its own; few are decoded.
+  if (plan.cache) ends = {1, 4, kMostDecodeQueries, 3 * lanes, 8 * lanes, plan.query_length.max};
+  std::sort(ends.begin(), ends.end());
+  for (const int64_t to : ends) {
     if (to < first || to > plan.query_length.max) continue;
-    Schedule schedule = default_schedule(narrowed(plan, {first, to}), machine, threads);
-    if (!variants.empty() && variants.back().schedule.stages == schedule.stages) {
+    const Plan own = narrowed(plan, {first, to});
+    Schedule schedule = default_schedule(own, machine, threads);
+    const bool single = plan.cache && first == 2;
+    if (!variants.empty() && !single && variants.back().schedule.stages == schedule.stages) {
       variants.back().max_query_length = to;
     } else {
       variants.push_back({to, std::move(schedule)});
@@ -40,11 +48,13 @@ std::vector<LengthVariant> for_longest(const Schedule& schedule, const Plan& pla
                                        const Machine& machine, int threads) {
   std::vector<LengthVariant> variants = default_variants(plan, machine, threads);
   for (LengthVariant& variant : variants) {
-    const StageSchedule attention = variant.schedule.stage("attention");
+    const Schedule own = variant.schedule;
     variant.schedule = schedule;
     if (&variant == &variants.back()) continue;
+    variant.schedule.stages = own.stages;
     for (StageSchedule& stage : variant.schedule.stages) {
-      if (stage.stage == "attention") stage = attention;
+      if (stage.stage != "attention" && stage.stage != "decode")
+        stage = schedule.stage(stage.stage);
     }
   }
   return variants;

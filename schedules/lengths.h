@@ -22,7 +22,7 @@ struct LengthVariant {
 };
 
 // Each variant is code to be generated and kept: this many do.
-inline constexpr size_t kMaxVariants = 4;
+inline constexpr size_t kMaxVariants = 6;
 
 // The plan for calls of these query lengths alone. Where Lk is Lq, that is narrowed too.
 Plan narrowed(const Plan& plan, const Range& query_length);
@@ -33,8 +33,8 @@ Range served(const std::vector<LengthVariant>& variants, size_t index, const Pla
 // The analytic defaults: several where a short call deserves another schedule than a long one.
 std::vector<LengthVariant> default_variants(const Plan& plan, const Machine& machine, int threads);
 
-// A schedule that was found for the longest calls, and for shorter ones the attention of the
-// default beside its projections, so that it does not cost them what the default gives them.
+// A schedule that was found for the longest calls, and for shorter ones the attention (or decode)
+// of the default beside its projections, so that it does not cost them what the default gives them.
 std::vector<LengthVariant> for_longest(const Schedule& schedule, const Plan& plan,
                                        const Machine& machine, int threads);
 

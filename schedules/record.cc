@@ -375,8 +375,8 @@ class Reader {
     for (const Stages& stages : record.variants) {
       check_to(stages, &stages == &record.variants.back(), before, plan);
       const int64_t to = stages.to.value_or(plan.query_length.max);
-      std::vector<std::string> problems =
-          check_schedule(stages.schedule, narrowed(plan, {before + 1, to}), machine);
+      const Plan own = narrowed(plan, {before + 1, to});
+      std::vector<std::string> problems = check_schedule(stages.schedule, own, machine);
       const std::vector<std::string> packed =
           packed_differences(record.variants.front().schedule, stages.schedule);
       problems.insert(problems.end(), packed.begin(), packed.end());
@@ -396,7 +396,7 @@ class Reader {
       // In the order in which the stages run, as the default has them.
       LengthVariant variant{to, stages.schedule};
       variant.schedule.stages.clear();
-      for (const std::string& name : stage_names(plan)) {
+      for (const std::string& name : stage_names(own)) {
         variant.schedule.stages.push_back(stages.schedule.stage(name));
       }
       variants.push_back(std::move(variant));

@@ -45,6 +45,8 @@ Blocking blocking_of(const Schedule& schedule, const Machine& machine) {
       a.pack_keys = stage.get("pack_keys") != 0;
       a.pack_values = stage.get("pack_values") != 0;
       a.heads_first = stage.get("task_order") == 1;
+    } else if (stage.stage == "decode") {
+      blocking.decode.split = static_cast<int>(stage.get("split"));
     } else {
       ProjectionBlocking p;
       p.row_tile = static_cast<int>(stage.get("row_tile"));

@@ -11,7 +11,12 @@ std::vector<std::string> stage_names(const Plan& plan) {
   std::vector<std::string> names;
   for (const Projection& projection : plan.projections)
     names.push_back(projection_stage_name(projection));
-  names.push_back("attention");
+  // What is computed of every pair of a query and a key is arranged as attention is.
+  const bool pairs = std::any_of(plan.outputs.begin(), plan.outputs.end(), [](const auto& name) {
+    return name != "output" && name != "lse";
+  });
+  if (decodes(plan)) names.push_back("decode");
+  if (!decodes(plan) || pairs) names.push_back("attention");
   if (!plan.out_weight.empty()) names.push_back("project_out");
   return names;
 }
@@ -40,6 +45,16 @@ const std::vector<ParamInfo>& stage_space(const std::string& stage) {
        {0, 1},
        "scores to product with V: 0 per block of keys, 1 per group of queries"},
   };
+  static const std::vector<ParamInfo> decode = {
+      {"split", {64, 128, 256, 512, 1024, 2048, 4096}, "keys of one task"},
+      {"row_tile", {1, 2, 3, 4, 5, 6, 7, 8}, "rows of a register tile of either product"},
+      {"panels", {1, 2, 4}, "panels of 16 keys of a register tile of scores"},
+      {"value_vectors",
+       {1, 2, 3, 4, 5, 6, 7, 8},
+       "vectors of V's width of a register tile of the product with V"},
+      {"width_unroll", {1, 2, 4, 8}, "steps over D unrolled"},
+      {"key_unroll", {1, 2, 4, 8}, "steps over keys unrolled in the product with V"},
+  };
   static const std::vector<ParamInfo> projection = {
       {"row_tile", {1, 2, 3, 4, 5, 6, 8, 10, 12, 14, 16}, "rows of a register tile"},
       {"panel_vectors", {1, 2, 3, 4, 5, 6, 7, 8}, "vectors of a panel of packed weights"},
@@ -52,13 +67,13 @@ const std::vector<ParamInfo>& stage_space(const std::string& stage) {
       {"loop_order", {0, 1}, "within a task: 0 panels, 1 rows in the inner loop"},
       {"prefetch", {0, 1, 2, 4, 8}, "weights are prefetched so many unrolled steps ahead"},
   };
-  return stage == "attention" ? attention : projection;
+  return stage == "attention" ? attention : stage == "decode" ? decode : projection;
 }
 
 std::string space_signature() {
   // Raise it when a rule or the meaning of a parameter changes, which the table does not show.
   std::string text = "rules 4";
-  for (const char* stage : {"attention", "project"}) {
+  for (const char* stage : {"attention", "decode", "project"}) {
     text += std::string("\n") + stage;
     for (const ParamInfo& info : stage_space(stage)) {
       text += "\n" + info.name;

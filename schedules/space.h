@@ -18,10 +18,11 @@ struct ParamInfo {
 };
 
 // The stages of a plan in order, by the names that build_program() uses. Which packs exist depends
-// on the attention stage's own pack_keys and pack_values.
+// on the attention stage's own pack_keys and pack_values. "decode" stands for "decode_shared" and
+// "merge" too.
 std::vector<std::string> stage_names(const Plan& plan);
 
-// The parameters of a stage of this kind: "attention", or any "project_...".
+// The parameters of a stage of this kind: "attention", "decode", or any "project_...".
 const std::vector<ParamInfo>& stage_space(const std::string& stage);
 
 // Names the parameters, their values and their rules: schedules of another signature were made for

@@ -24,7 +24,7 @@ class Builder {
         builder_(&context),
         batch_(range(spec.batch, "batch")),
         queries_(range(spec.query_length, "query_length")),
-        keys_(range(spec.key_length, "key_length")) {
+        keys_(range(attended(spec), spec.kv_cache ? "kv_cache.capacity" : "key_length")) {
     for (int64_t size : {spec.heads, spec.kv_heads, spec.d_head, spec.d_value}) {
       if (size < 1)
         throw InternalError(fmt::format("spec {}: a head count or width of {}", spec.name, size));
@@ -39,15 +39,21 @@ class Builder {
   mlir::OwningOpRef<mlir::ModuleOp> run() {
     mlir::OwningOpRef<mlir::ModuleOp> module = mlir::ModuleOp::create(place({"name"}));
     builder_.setInsertionPointToStart(module->getBody());
-    auto kernel = builder_.create<KernelOp>(place({"name", "batch", "query_length", "key_length"}),
-                                            spec_.name, batch_, queries_, keys_,
-                                            !spec_.key_length_given, spec_.packed);
+    auto kernel = builder_.create<KernelOp>(
+        place({"name", "batch", "query_length", "key_length"}), spec_.name, batch_, queries_, keys_,
+        !spec_.key_length_given && !spec_.kv_cache, spec_.packed);
     builder_.setInsertionPointToStart(&kernel.getBody().emplaceBlock());
     spec_.op == Op::kBlock ? block() : attention_alone();
     return module;
   }
 
  private:
+  // The keys of a sequence that attention may read.
+  static Range attended(const Spec& spec) {
+    if (!spec.kv_cache) return spec.key_length;
+    return {spec.query_length.min, spec.kv_cache->capacity};
+  }
+
   RangeAttr range(const Range& range, StringRef key) {
     if (range.min < 1 || range.max < range.min || range.max > INT32_MAX) {
       throw InternalError(
@@ -176,8 +182,21 @@ class Builder {
         rotation.interleaved ? builder_.getUnitAttr() : nullptr);
   }
 
+  // The new rows behind those of the cache, where there is one.
+  Value appended(Value rows, int64_t width) {
+    if (!spec_.kv_cache) return rows;
+    const KvCache& cache = *spec_.kv_cache;
+    return builder_.create<AppendOp>(
+        place({"kv_cache", "kv_cache.capacity", "kv_cache.page", "batch", "query_length"}),
+        heads_type(keys_, spec_.kv_heads, width), rows, builder_.getI64IntegerAttr(cache.capacity),
+        cache.paged ? builder_.getI64IntegerAttr(cache.page) : mlir::IntegerAttr(),
+        AxisOrderAttr::get(builder_.getContext(), order()));
+  }
+
   AttentionOp attention(Value q, Value k, Value v) {
     transform_rows(q, k);
+    k = appended(k, spec_.d_head);
+    v = appended(v, spec_.d_value);
     const Mask& masks = spec_.mask;
     mlir::Type f32 = builder_.getF32Type(), i32 = builder_.getI32Type();
     const int64_t b = batch_.dim(), lq = queries_.dim(), lk = keys_.dim(), h = spec_.heads;
@@ -204,9 +223,10 @@ class Builder {
       return wanted ? mlir::Type(RankedTensorType::get(shape, element)) : mlir::Type();
     };
     const bool raw = spec_.wants("scores") || spec_.wants("scores_capped"), top = spec_.top_k > 0;
-    const Offset offset = spec_.query_offset == QueryOffset::kStart ? Offset::kStart
-                          : spec_.query_offset == QueryOffset::kEnd ? Offset::kEnd
-                                                                    : Offset::kInput;
+    const Offset offset = spec_.kv_cache                              ? Offset::kEnd
+                          : spec_.query_offset == QueryOffset::kStart ? Offset::kStart
+                          : spec_.query_offset == QueryOffset::kEnd   ? Offset::kEnd
+                                                                      : Offset::kInput;
     return builder_.create<AttentionOp>(
         place({"heads",       "kv_heads",         "d_model",         "d_head",      "d_value",
                "batch",       "query_length",     "key_length",      "scale",       "mask.causal",
@@ -234,12 +254,13 @@ class Builder {
     };
     Value x = input("x", input_type(queries_), {"d_model", "query_length", "batch"});
     Value memory = spec_.cross ? input("memory", input_type(keys_), {"cross"}) : x;
+    const RangeAttr new_keys = spec_.kv_cache ? queries_ : keys_;
     const Bias& biased = spec_.projection_bias;
     Value q = project(x, queries_, "q", spec_.heads, spec_.d_head, biased.q,
                       {"heads", "d_head", "d_model"});
-    Value k = project(memory, keys_, "k", spec_.kv_heads, spec_.d_head, biased.k,
+    Value k = project(memory, new_keys, "k", spec_.kv_heads, spec_.d_head, biased.k,
                       {"kv_heads", "heads", "d_head", "d_model"});
-    Value v = project(memory, keys_, "v", spec_.kv_heads, spec_.d_value, biased.v,
+    Value v = project(memory, new_keys, "v", spec_.kv_heads, spec_.d_value, biased.v,
                       {"d_value", "kv_heads", "heads", "d_head", "d_model"});
     AttentionOp op = attention(q, k, v);
     Value w =
@@ -253,9 +274,11 @@ class Builder {
 
   void attention_alone() {
     Value q = input("query", heads_type(queries_, spec_.heads, spec_.d_head), {"heads", "d_head"});
-    Value k = input("key", heads_type(keys_, spec_.kv_heads, spec_.d_head), {"kv_heads", "heads"});
-    Value v =
-        input("value", heads_type(keys_, spec_.kv_heads, spec_.d_value), {"d_value", "kv_heads"});
+    const RangeAttr new_keys = spec_.kv_cache ? queries_ : keys_;
+    Value k =
+        input("key", heads_type(new_keys, spec_.kv_heads, spec_.d_head), {"kv_heads", "heads"});
+    Value v = input("value", heads_type(new_keys, spec_.kv_heads, spec_.d_value),
+                    {"d_value", "kv_heads"});
     AttentionOp op = attention(q, k, v);
     finish(op.getOutput(), op);
   }

@@ -78,6 +78,7 @@ struct EndOffsetToStart : OpRewritePattern<AttentionOp> {
   using OpRewritePattern::OpRewritePattern;
   LogicalResult matchAndRewrite(AttentionOp op, PatternRewriter& rewriter) const override {
     if (op.getOffset() != Offset::kEnd) return failure();
+    if (op.appended()) return failure();  // what is in the cache has its place, masks or not
     const bool zero = op->getParentOfType<KernelOp>().equalLengths() && !op.getKeyLengths();
     if (op.comparesPlaces() && !zero) return failure();
     rewriter.modifyOpInPlace(op, [&] { op.setOffset(Offset::kStart); });
@@ -138,6 +139,7 @@ struct MergeProjections : OpRewritePattern<AttentionOp> {
   LogicalResult matchAndRewrite(AttentionOp op, PatternRewriter& rewriter) const override {
     SmallVector<ProjectOp> sources;
     for (Value operand : {op.getQ(), op.getK(), op.getV()}) {
+      if (auto append = operand.getDefiningOp<AppendOp>()) operand = append.getRows();
       auto source = row_chain(operand).source.getDefiningOp<ProjectOp>();
       // A projection that something else reads too must stay where that can see it.
       if (source && one_reader(operand)) sources.push_back(source);

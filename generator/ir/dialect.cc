@@ -89,6 +89,8 @@ bool AttentionOp::comparesPlaces() {
   return getCausal() || getLeft() || getRight() || rotated(getQ()) || rotated(getK());
 }
 
+AppendOp AttentionOp::appended() { return getK().getDefiningOp<AppendOp>(); }
+
 mlir::Value ProjectMergedOp::bias(unsigned p) {
   llvm::ArrayRef<bool> biased = getBiased();
   if (!biased[p]) return {};
@@ -122,6 +124,23 @@ void RmsNormOp::getAsmResultNames(mlir::OpAsmSetValueNameFn set) { set(getY(), "
 void RotateOp::getAsmResultNames(mlir::OpAsmSetValueNameFn set) { set(getY(), "rotated"); }
 
 void ProjectOutOp::getAsmResultNames(mlir::OpAsmSetValueNameFn set) { set(getY(), "y"); }
+
+// What k is appended to is called all_k.
+void AppendOp::getAsmResultNames(mlir::OpAsmSetValueNameFn set) {
+  const mlir::Value rows = row_chain(getRows()).source;
+  mlir::Operation* source = rows.getDefiningOp();
+  llvm::StringRef weight;
+  if (auto project = llvm::dyn_cast_or_null<ProjectOp>(source)) {
+    if (auto w = project.getWeight().getDefiningOp<WeightOp>()) weight = w.getName();
+  } else if (auto merged = llvm::dyn_cast_or_null<ProjectMergedOp>(source)) {
+    const unsigned part = llvm::cast<mlir::OpResult>(rows).getResultNumber();
+    if (auto w = merged.getWeights()[part].getDefiningOp<WeightOp>()) weight = w.getName();
+  } else if (auto input = llvm::dyn_cast_or_null<InputOp>(source)) {
+    weight = input.getName();
+  }
+  weight.consume_front("w_");
+  if (!weight.empty()) set(getAll(), ("all_" + weight).str());
+}
 
 void AttentionOp::getAsmResultNames(mlir::OpAsmSetValueNameFn set) {
   set(getOutput(), "output");

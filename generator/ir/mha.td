@@ -88,6 +88,7 @@ def KernelOp : Mha_Op<"kernel", [HasParent<"::mlir::ModuleOp">, IsolatedFromAbov
     `self` says that Lk is Lq in every call. Lengths are B in `batch`, Lq in `queries`, Lk in `keys`.
     `packed` says that the sequences of a batch lie end to end, sequence b from row sequence_starts[b] on: types show
     the batch as if it were padded, [B, Lq, ...], and Lq bounds the length of each sequence.
+    Of a kernel with a cache `keys` are those that its attention reads: cached ones and new ones.
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, Mha_RangeAttr:$batch, Mha_RangeAttr:$queries,
                        Mha_RangeAttr:$keys, UnitAttr:$self, UnitAttr:$packed);
@@ -214,6 +215,22 @@ def RotateOp : Mha_KernelPart<"rotate", [AllTypesMatch<["x", "y"]>, Mha_NamesRes
   let hasVerifier = 1;
 }
 
+//--- caches ---
+
+def AppendOp : Mha_KernelPart<"append", [Mha_NamesResults]> {
+  let summary = "Rows of new keys or values behind those that a cache holds";
+  let description = [{
+    rows [B, Lq, G, D] -> all [B, Lk, G, D]: what the cache of a sequence holds, and the call's rows of that sequence behind
+    it. Each sequence has a length of its own, which the cache knows, and at most `capacity` keys. `page` is the
+    number of keys that lie together in a paged cache; without it a sequence's keys are all in one place.
+  }];
+  let arguments = (ins Mha_Heads:$rows, I64Attr:$capacity, OptionalAttr<I64Attr>:$page,
+                       DefaultValuedAttr<Mha_AxisOrderAttr, "::mha::ir::AxisOrder::kBshd">:$layout);
+  let results = (outs Mha_Heads:$all);
+  let assemblyFormat = "$rows attr-dict `:` type($rows) `->` type($all)";
+  let hasVerifier = 1;
+}
+
 //--- attention ---
 
 def AttentionOp : Mha_KernelPart<"attention", [AttrSizedOperandSegments, AttrSizedResultSegments,
@@ -230,7 +247,8 @@ def AttentionOp : Mha_KernelPart<"attention", [AttrSizedOperandSegments, AttrSiz
         mask[b, h, i, j]           if a mask of i1 is given
         mask[b, h, i, j] > -inf    if a mask of f32 is given, which is added to the score
 
-    with offset 0 (`start`), (key_lengths[b] or Lk) - Lq (`end`), or query_offset[b] (`input`).
+    with offset 0 (`start`), (key_lengths[b] or Lk) - Lq (`end`), or query_offset[b] (`input`). Where k and v come out of
+    `mha.append` the offset is `end` and stands for the number of keys that the cache of sequence b held before the call.
     A row that sees no key has output 0, weights 0 and lse -inf. What the heads in `pruned` would give is left out:
     their places in the results are 0, mean_weights has nothing of them, and back ends do not compute them.
 
@@ -265,6 +283,8 @@ def AttentionOp : Mha_KernelPart<"attention", [AttrSizedOperandSegments, AttrSiz
   let hasVerifier = 1;
   let hasCanonicalizer = 1;
   let extraClassDeclaration = [{
+    /// Where the keys come from a cache, the operation that appends the call's own; else null.
+    AppendOp appended();
     /// Something compares the places of query and key.
     bool comparesPlaces();
   }];

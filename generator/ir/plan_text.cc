@@ -78,6 +78,10 @@ std::string plan_text(const Plan& plan) {
                       plan.self_length ? "Lq" : range_text(plan.key_length));
   if (block) text += fmt::format(", M = {}", plan.d_model);
   if (plan.packed) text += ", packed";
+  if (plan.cache) {
+    text += fmt::format(", cache of {}", plan.cache->capacity);
+    if (plan.cache->paged) text += fmt::format(" in pages of {}", plan.cache->page);
+  }
   text += "\n";
   for (const Projection& projection : plan.projections) text += projection_text(projection);
   text += attention_text(plan.attention);

@@ -75,6 +75,12 @@ class Reader {
     return op.getName().str();
   }
 
+  // Of a kernel with a cache what a call adds to it, else all keys or values.
+  static Value new_rows(Value rows) {
+    auto append = rows.getDefiningOp<AppendOp>();
+    return append ? append.getRows() : rows;
+  }
+
   void attention(AttentionOp op) {
     const HeadAxes q = head_axes(op.getQ(), op.getLayout()),
                    v = head_axes(op.getV(), op.getLayout());
@@ -101,6 +107,13 @@ class Reader {
     attention.query_offset = op.getOffset() == Offset::kStart ? QueryOffset::kStart
                              : op.getOffset() == Offset::kEnd ? QueryOffset::kEnd
                                                               : QueryOffset::kInput;
+    if (AppendOp append = op.appended()) {
+      KvCache cache;
+      cache.capacity = static_cast<int64_t>(append.getCapacity());
+      cache.paged = append.getPage().has_value();
+      if (cache.paged) cache.page = static_cast<int64_t>(*append.getPage());
+      plan_.cache = cache;
+    }
     plan_.layout = op.getLayout() == AxisOrder::kBshd ? Layout::kBshd : Layout::kBhsd;
     rows(op);
     const std::pair<Value, const char*> inputs[] = {{op.getKeyLengths(), "key_lengths"},
@@ -135,7 +148,7 @@ class Reader {
   // Norm and rotation of q and k: the same of both, but for the weights' names.
   void rows(AttentionOp op) {
     const Rows of_q = rows_of(op.getQ(), "q_norm", op.getLayout()),
-               of_k = rows_of(op.getK(), "k_norm", op.getLayout());
+               of_k = rows_of(new_rows(op.getK()), "k_norm", op.getLayout());
     if (of_q != of_k) refuse("q and k must have the same norm and the same rotation");
     plan_.attention.norm = of_q.norm;
     plan_.attention.rotation = of_q.rotation;
@@ -173,8 +186,8 @@ class Reader {
 
   // Op attention: back ends find q, k and v by these names.
   void operands_are_inputs(AttentionOp op) {
-    const std::array<Value, 3> values = {row_chain(op.getQ()).source, row_chain(op.getK()).source,
-                                         op.getV()};
+    const std::array<Value, 3> values = {
+        row_chain(op.getQ()).source, row_chain(new_rows(op.getK())).source, new_rows(op.getV())};
     const std::array<const char*, 3> names = {"query", "key", "value"};
     for (auto [value, name] : llvm::zip(values, names)) {
       if (input_name(value) != name)
@@ -184,8 +197,8 @@ class Reader {
 
   // Op block: back ends find the parts by the names of their weights.
   void operands_are_projected(AttentionOp op) {
-    const std::array<Value, 3> values = {row_chain(op.getQ()).source, row_chain(op.getK()).source,
-                                         op.getV()};
+    const std::array<Value, 3> values = {
+        row_chain(op.getQ()).source, row_chain(new_rows(op.getK())).source, new_rows(op.getV())};
     const std::array<const char*, 3> names = {"w_q", "w_k", "w_v"};
     for (auto [value, name] : llvm::zip(values, names)) {
       Value weight;

@@ -241,6 +241,36 @@ LogicalResult RotateOp::verify() {
          << "attention_factor is " << factor << "; it must be finite and above 0";
 }
 
+// --- caches ---
+
+LogicalResult AppendOp::verify() {
+  const HeadAxes rows = head_axes(getRows(), getLayout()), all = head_axes(getAll(), getLayout());
+  auto kernel = (*this)->getParentOfType<KernelOp>();
+  if (rows.batch != all.batch || rows.heads != all.heads || rows.width != all.width ||
+      type_of(getRows()).getElementType() != type_of(getAll()).getElementType()) {
+    return error_at(*this, {"kv_cache"}) << "rows of " << getRows().getType()
+                                         << " do not go behind those of " << getAll().getType();
+  }
+  if (rows.length != kernel.getQueries().dim()) {
+    return error_at(*this, {"kv_cache"})
+           << "a call appends one row for each of its Lq = " << range_text(kernel.getQueries())
+           << " queries, not " << dim_text(rows.length);
+  }
+  const int64_t capacity = static_cast<int64_t>(getCapacity());
+  if (kernel.getSelf() || capacity != kernel.getKeys().getMax() ||
+      all.length != kernel.getKeys().dim()) {
+    return error_at(*this, {"kv_cache.capacity", "kv_cache"})
+           << "a cache of " << capacity << " keys needs a kernel whose keys are at most as many, "
+           << "not " << (kernel.getSelf() ? "its queries" : range_text(kernel.getKeys()));
+  }
+  if (getPage() && (static_cast<int64_t>(*getPage()) < 16 || *getPage() % 16 != 0)) {
+    return error_at(*this, {"kv_cache.page", "kv_cache"})
+           << "a page of " << static_cast<int64_t>(*getPage())
+           << " keys: it must be a multiple of 16";
+  }
+  return success();
+}
+
 // --- attention ---
 
 namespace {
@@ -258,7 +288,7 @@ class AttentionVerifier {
 
   LogicalResult run() {
     if (failed(heads()) || failed(lengths()) || failed(offset()) || failed(masks()) ||
-        failed(packed()) || failed(pruned()) || failed(results()))
+        failed(packed()) || failed(cache()) || failed(pruned()) || failed(results()))
       return failure();
     return sizes();
   }
@@ -363,7 +393,8 @@ class AttentionVerifier {
                                      : "only a packed kernel has sequence_starts");
     }
     if (!kernel_.getPacked()) return success();
-    if (!kernel_.getSelf() || op_.getLayout() != AxisOrder::kBshd) {
+    const bool lengths = kernel_.getSelf() || op_.appended();
+    if (!lengths || op_.getLayout() != AxisOrder::kBshd) {
       return error_at(op_, {"packed"}) << "packed sequences need Lk = Lq and the layout bshd";
     }
     const RangeAttr b = kernel_.getBatch();
@@ -386,6 +417,18 @@ class AttentionVerifier {
     }
     if (static_cast<int64_t>(pruned.size()) < q_.heads) return success();
     return error_at(op_, {"pruned_heads"}) << "no head is left";
+  }
+
+  LogicalResult cache() {
+    AppendOp k = op_.appended();
+    auto v = op_.getV().getDefiningOp<AppendOp>();
+    if (!k && !v) return success();
+    if (!k || !v || k.getCapacity() != v.getCapacity() || k.getPage() != v.getPage() ||
+        k.getLayout() != op_.getLayout() || v.getLayout() != op_.getLayout()) {
+      return error_at(op_, {"kv_cache"}) << "k and v come from one cache, or neither from any";
+    }
+    if (op_.getOffset() == Offset::kEnd) return success();
+    return error_at(op_, {"query_offset"}) << "with a cache the queries stand behind what it holds";
   }
 
   LogicalResult shape(Value value, StringRef name, llvm::ArrayRef<int64_t> want,

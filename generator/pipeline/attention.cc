@@ -79,7 +79,7 @@ Stage build_attention(const Plan& plan, const Blocking& blocking, const Attentio
   // o[y][d] = sum_x P^T[x][y] V[x][d]
   Func value_product("value_product"), partial("partial"), statistics("statistics");
   value_product(d, y, c) = 0.0f;
-  value_product(d, y, c) += probabilities(y, rv, c) * s.value(in.v, d, rv);
+  value_product(d, y, c) += probabilities(y, rv, c) * s.value(in.v, d, c * key_block + rv);
   partial(d, y, c) = value_product(d, y, c);
   statistics(y, c) = Halide::Tuple(block_max(y, c), block_sum(y, c));
 
@@ -115,7 +115,7 @@ Stage build_attention(const Plan& plan, const Blocking& blocking, const Attentio
   Stage stage;
   stage.name = "attention";
   s.add_inputs(stage);
-  add_input(stage, in.v.input, in.v.operand);
+  add_source(stage, in.v);
   scalars.add_to(stage);
   std::vector<Func> outputs = {output};
   stage.operands.push_back(in.output);

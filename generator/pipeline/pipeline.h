@@ -13,6 +13,15 @@
 
 namespace mha {
 
+// What the rows y of a task's tile of scores are.
+enum class TileRows {
+  kQueries,  // a block of queries of one head, or of all heads
+  // Queries of the heads of one KV head, the heads of a query next to each other; keys come in the
+  // panels of a cache: c is the panel, x the lane.
+  kGroup,  // of one sequence
+  kShared  // of all sequences of the call, over the keys that they share
+};
+
 struct AttentionBlocking {
   int query_block = 64;                         // queries of one task
   int key_block = 128;                          // keys whose softmax is one partial result
@@ -22,6 +31,12 @@ struct AttentionBlocking {
   bool heads_first = false;  // tasks: the heads of a query block before the next query block
   bool textbook = false;     // the stage is that of textbook.cc, for Halide's autoschedulers
   bool whole_rows = false;   // one task has all queries of a head: query_block is their number
+  TileRows rows = TileRows::kQueries;
+};
+
+// The attention of few queries over a cache.
+struct DecodeBlocking {
+  int split = 256;  // keys of one task, a multiple of kCachePanel
 };
 
 struct ProjectionBlocking {
@@ -35,13 +50,25 @@ struct ProjectionBlocking {
 struct Blocking {
   int lanes = 16;  // f32 lanes of a vector: widths in the workspace are padded to it
   AttentionBlocking attention;
+  DecodeBlocking decode;
   std::map<std::string, ProjectionBlocking> projections;  // by stage name
 };
 
 // Names of the stages that build_program() makes for this plan, in order: "project_qkv", "norm_q",
-// "norm_k", "pack_keys", "pack_values", "attention", "weights", "project_out", as far as the plan
-// has them.
+// "norm_k", "pack_keys", "pack_values", "append_keys", "append_values", "attention" or, of few
+// queries over a cache, "decode_shared", "decode" and "merge", "weights", "project_out", as far as
+// the plan has them.
 std::string projection_stage_name(const Projection& projection);
+
+// Rows of K and V that a call brings: with a cache one a query, else all of them.
+inline Range new_keys(const Plan& plan) { return plan.cache ? plan.queries() : plan.keys(); }
+
+// Whether calls of this plan are served by the stages "decode" and "merge", which read K and V once
+// for all heads of a KV head, and not by "attention", which has a vector of queries of one head.
+constexpr int64_t kMostDecodeQueries = 16;
+inline bool decodes(const Plan& plan) {
+  return plan.cache.has_value() && plan.query_length.max <= kMostDecodeQueries;
+}
 
 // Head width in the workspace: padded to whole vectors, so that no inner loop has a remainder.
 inline int64_t padded_width(int64_t width, int lanes) {

@@ -42,6 +42,7 @@ class Builder {
     add_norms();
     add_packs_of_heads();
     add_sequence_tensors();
+    if (plan_.cache) add_cache();
     add_outputs();
     add_attention();
     add_zeros();
@@ -56,8 +57,11 @@ class Builder {
   Extent queries(int round = 1) const {
     return {1, plan_.packed ? Symbol::kRows : Symbol::kQuery, round};
   }
-  Extent keys(int round = 1) const { return plan_.packed ? queries(round) : all_keys(round); }
-  // Lk of the call; of a packed batch that of its longest sequence.
+  // Rows of K and V that the call brings.
+  Extent keys(int round = 1) const {
+    return plan_.packed || plan_.cache ? queries(round) : all_keys(round);
+  }
+  // Lk of the call; of a packed batch, and with a cache, that of its longest sequence.
   Extent all_keys(int round = 1) const { return {1, key_symbol_, round}; }
   int64_t padded(int64_t width) const { return padded_width(width, blocking_.lanes); }
 
@@ -146,8 +150,11 @@ class Builder {
                          bool of_keys, NormSource& norm) {
       norm.roots_operand = add_buffer(name, {of_keys ? keys() : queries(), batch()});
       norm.roots = ImageParam(Float(32), 2, name + "_roots");
-      const Range range = plan_.packed ? plan_.rows() : of_keys ? plan_.keys() : plan_.query_length;
-      const Symbol symbol = plan_.packed ? Symbol::kRows : of_keys ? key_symbol_ : Symbol::kQuery;
+      const bool all_keys = of_keys && !plan_.cache;
+      const Range range = plan_.packed ? plan_.rows()
+                          : all_keys   ? plan_.keys()
+                                       : plan_.query_length;
+      const Symbol symbol = plan_.packed ? Symbol::kRows : all_keys ? key_symbol_ : Symbol::kQuery;
       program_.stages.push_back(
           build_norms(name, plan_, rows, heads, range, symbol, norm.roots_operand));
     };
@@ -156,6 +163,7 @@ class Builder {
   }
 
   void add_packs_of_heads() {
+    if (plan_.cache) return;  // what goes into the cache is packed and transformed on its way
     const Attention& a = plan_.attention;
     const bool transforms = transforms_heads(plan_), bare = plan_.op == Op::kAttention;
     if (transforms || (bare && blocking_.attention.pack_keys)) {
@@ -225,7 +233,7 @@ class Builder {
     in.operand = inputs_.at(projection.input);
     in.columns = plan_.d_model;
     add_packs(in, std::move(matrix), std::move(bias));
-    set_rows(in, of_keys && !plan_.self_length);
+    set_rows(in, of_keys && !plan_.self_length && !plan_.cache);
     in.output = buffer;
     in.output_heads = heads;
     in.output_width = wide;
@@ -262,6 +270,22 @@ class Builder {
     in.rows = of_keys ? plan_.key_length : plan_.packed ? plan_.rows() : plan_.query_length;
     in.rows_symbol = of_keys ? Symbol::kKey : plan_.packed ? Symbol::kRows : Symbol::kQuery;
     in.batch_symbol = plan_.packed ? Symbol::kOne : Symbol::kBatch;
+  }
+
+  // The new rows go into the cache, and attention reads it.
+  void add_cache() {
+    program_.cache = cache_info(plan_);
+    for (Stage& stage : program_.stages)
+      stage.appends = stage.name != "project_q" && stage.name != "norm_q";
+    const ImageParam table(Halide::Int(32), 2, "page_table");
+    for (HeadSource* rows : {&k_, &v_}) {
+      const bool keys = rows == &k_;
+      HeadSource cache = cache_source(*program_.cache, keys, table);
+      program_.stages.push_back(build_append(keys ? "append_keys" : "append_values", plan_, *rows,
+                                             cache,
+                                             keys && transforms_heads(plan_) ? &k_norm_ : nullptr));
+      *rows = cache;
+    }
   }
 
   // Read by the runtime, which hands each task its own sequence's numbers.
@@ -362,6 +386,10 @@ class Builder {
           add_buffer("concat", {fixed(in.output_width), queries(round), fixed(a.heads), batch()});
       in.output = concat_;
     }
+    if (decodes(plan_)) {
+      add_decode_stages(in);
+      return;
+    }
     program_.stages.push_back(blocking_.attention.textbook
                                   ? build_textbook_attention(plan_, blocking_, in)
                                   : build_attention(plan_, blocking_, in));
@@ -380,6 +408,26 @@ class Builder {
       in.over_keys = in.innermost == 0 && name != "lse";
       program_.stages.push_back(build_zero(plan_, in));
     }
+  }
+
+  void add_decode_stages(const AttentionInputs& in) {
+    const Attention& a = plan_.attention;
+    DecodeInputs splits;
+    splits.q = q_;
+    splits.k = k_;
+    splits.v = v_;
+    splits.q_norm = q_norm_;
+    splits.mask = mask_;
+    splits.partial_width = program_.cache->d_value_padded;
+    const int split = blocking_.decode.split;
+    const Extent rows{a.heads / a.kv_heads, Symbol::kRows, 1}, count{1, Symbol::kKey, split, split};
+    const Extent heads = fixed(a.kv_heads);
+    splits.partial = add_buffer("splits", {fixed(splits.partial_width), rows, count, heads});
+    splits.split_max = add_buffer("split_max", {rows, count, heads});
+    splits.split_sum = add_buffer("split_sum", {rows, count, heads});
+    for (const bool shared : {true, false})
+      program_.stages.push_back(build_decode(plan_, blocking_, splits, shared));
+    program_.stages.push_back(build_merge(plan_, blocking_, splits, in));
   }
 
   void add_output_projection() {

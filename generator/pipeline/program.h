@@ -137,6 +137,15 @@ struct CacheInfo {
   bool pairs() const { return dtype == Dtype::kBF16; }
   bool operator==(const CacheInfo&) const = default;
 };
+// The fields of Operand::kSequences: MHA_SEQUENCE_*.
+enum class SequenceField {
+  kSlot = 0,
+  kCached = 1,
+  kQueries = 2,
+  kFirstRow = 3,
+  kKeys = 4,
+  kFirstKey = 5
+};
 constexpr int kCachePanel = 16;
 CacheInfo cache_info(const Plan& plan);
 

@@ -56,33 +56,39 @@ Scores::Scores(const Plan& plan, const AttentionBlocking& blocking, StageScalars
   first_row = plan.packed ? scalars.get(Symbol::kSequenceFirstRow) : Expr(0);
   query_length =
       scalars.length(query_range, plan.packed ? Symbol::kSequenceQueries : Symbol::kQuery);
-  key_length = plan.self_length ? query_length : scalars.length(key_range, Symbol::kKey);
+  key_length = plan.self_length ? query_length
+               : plan.cache     ? scalars.get(Symbol::kSequenceCached) + query_length
+                                : scalars.length(key_range, Symbol::kKey);
+  if (plan.cache) slot_ = scalars.get(Symbol::kSequenceSlot);
   keys_ = attention.key_lengths ? scalars.get(Symbol::kSequenceKeys) : key_length;
   first_key_ = attention.key_starts ? scalars.get(Symbol::kSequenceFirstKey) : Expr(0);
   offset_ = attention.query_offset == QueryOffset::kStart ? Expr(0)
                                                           : scalars.get(Symbol::kSequenceOffset);
   first_query_ = block * blocking.query_block;
+  query = first_query_ + y;
   query_tail = !query_range.fixed() || query_range.max % blocking.query_block != 0;
+  key_tail_ = !key_range.fixed() || key_range.max % blocking.key_tile != 0;
+  if (blocking.rows != TileRows::kQueries) set_group(scalars);
+  if (blocking.rows == TileRows::kShared) set_shared(scalars);
+  place = query + offset_;
   key_begin = max(query_key_begin(0), 0);
   key_end = max(query_key_end(blocking.query_block), 0);
-  key_tail_ = !key_range.fixed() || key_range.max % blocking.key_tile != 0;
-  bounded = attention.left || attention.right || attention.key_lengths || attention.key_starts ||
-            key_tail_;
+  const bool ends = attention.right && blocking.rows != TileRows::kShared;
+  bounded = attention.left || ends || attention.key_lengths || attention.key_starts || key_tail_;
   masked = bounded || attention.mask != MaskTensor::kNone;
 
-  Expr row = first_query_ + y;
-  if (query_tail) row = min(row, query_length - 1);
+  Expr row = query_tail ? min(query, query_length - 1) : query;
   const double factor = unit == ScoreUnit::kLog2 ? kLog2E : 1;
   const float scale = static_cast<float>(attention.score_scale * factor);
-  const auto query = [&](const Expr& width) {
+  const auto element = [&](const Expr& width) {
     return in.q.input(width, first_row + row, in.q.head(computed_head), batch_index);
   };
   if (transforms_heads(plan)) {
-    const HeadRow of_query{query, head, row + offset_, first_row + row, batch_index};
+    const HeadRow of_query{element, head, row + offset_, first_row + row, batch_index};
     rows_.emplace(plan, in.q_norm, of_query, vars({y}));
     query_rows(vars({d, y})) = rows_->rows(at({d, y}, h)) * scale;
   } else {
-    query_rows(vars({d, y})) = query(d) * scale;
+    query_rows(vars({d, y})) = element(d) * scale;
   }
   queries(vars({y, d})) = query_rows(at({d, y}, h));
   if (attention.mask == MaskTensor::kNone) return;
@@ -91,6 +97,50 @@ Scores::Scores(const Plan& plan, const AttentionBlocking& blocking, StageScalars
   key = select(key < key_length, likely(key), key_length - 1);
   mask_rows(vars({x, y, c})) = in.mask.input(key, row, head, sequence);
   mask(vars({y, x, c})) = mask_rows(at({x, y, c}, h));
+}
+
+// Rows of the heads of the KV head that is the task's second coordinate.
+void Scores::set_group(StageScalars& scalars) {
+  const int group = static_cast<int>(plan_.attention.heads / plan_.attention.kv_heads);
+  kv_head_ = scalars.get(Symbol::kTask1);
+  head = computed_head = kv_head_ * group + y % group;
+  query = y / group;
+  tile_rows_ = query_length * group;
+}
+
+// Rows of all sequences. The keys that they share lie before every query, so that no limit to the
+// right hides one, and every split of them is whole.
+void Scores::set_shared(StageScalars& scalars) {
+  const Attention& attention = plan_.attention;
+  const int group = static_cast<int>(attention.heads / attention.kv_heads);
+  sequences_ = Halide::ImageParam(Halide::Int(32), 2, "sequences");
+  const auto field = [&](SequenceField f) { return sequences_(static_cast<int>(f), sequence); };
+  Expr batch = scalars.length(plan_.batch, Symbol::kBatch), row = y / group;
+  if (plan_.packed) {
+    // The last sequence that begins at or before the row.
+    Halide::RDom rb(0, batch, "rb");
+    sequence_of_row(y) = -1;
+    sequence_of_row(y) +=
+        Halide::cast<int>(sequences_(static_cast<int>(SequenceField::kFirstRow), rb) <= row);
+    sequence = Halide::clamp(sequence_of_row(y), 0, batch - 1);
+    first_row = field(SequenceField::kFirstRow);
+    query_length = field(SequenceField::kQueries);
+    query = row - first_row;
+    tile_rows_ = scalars.get(Symbol::kRows) * group;
+  } else {
+    query_length = scalars.length(plan_.query_length, Symbol::kQuery);
+    sequence = min(row / query_length, batch - 1);
+    batch_index = sequence;
+    query = row - sequence * query_length;
+    tile_rows_ = batch * query_length * group;
+  }
+  query_tail = true;
+  offset_ = field(SequenceField::kCached);
+  key_length = offset_ + query_length;
+  keys_ = attention.key_lengths ? field(SequenceField::kKeys) : key_length;
+  first_key_ = attention.key_starts ? field(SequenceField::kFirstKey) : Expr(0);
+  slot_ = sequences_(static_cast<int>(SequenceField::kSlot), 0);
+  key_tail_ = false;
 }
 
 std::vector<Var> Scores::vars(std::vector<Var> list) const {
@@ -104,19 +154,28 @@ std::vector<Expr> Scores::at(std::vector<Expr> list, const Expr& of_head) const 
 }
 
 Expr Scores::kv_head(const HeadSource& source) const {
+  if (kv_head_.defined()) return source.head(kv_head_);
   const Attention& a = plan_.attention;
   if (!a.kv_head_of.empty()) return source.head(pick(a.kv_head_of, computed_head));
   return source.head(computed_head / static_cast<int>(a.heads / a.kv_heads));
 }
 
 Expr Scores::key(const Expr& width) const {
+  if (in_.k.cache && blocking_.rows != TileRows::kQueries) {
+    // The panel that the sequence ends in is whole.
+    Expr panel = c, last = (key_length - 1) / kCachePanel;
+    if (key_tail_) panel = select(c <= last, likely(c), last);
+    return in_.k.input(cache_panel_place(in_.k, width, panel, x, kv_head(in_.k), slot_));
+  }
   Expr row = c * blocking_.key_block + x;
   if (key_tail_ && !in_.k.padded_rows) row = select(row < key_length, likely(row), key_length - 1);
+  if (in_.k.cache) return in_.k.input(cache_place(in_.k, width, row, kv_head(in_.k), slot_));
   return in_.k.input(width, first_row + row, kv_head(in_.k), batch_index);
 }
 
 Expr Scores::value(const HeadSource& v, const Expr& width, const Expr& key) const {
-  return v.input(width, first_row + c * blocking_.key_block + key, kv_head(v), batch_index);
+  if (v.cache) return v.input(cache_place(v, width, key, kv_head(v), slot_));
+  return v.input(width, first_row + key, kv_head(v), batch_index);
 }
 
 Expr Scores::row_in_block(const Expr& row) const {
@@ -138,9 +197,10 @@ Expr Scores::query_key_end(const Expr& query_end) const {
 
 Expr Scores::visible() const {
   const Attention& attention = plan_.attention;
-  Expr key = c * blocking_.key_block + x, place = first_query_ + y + offset_;
+  Expr key = c * blocking_.key_block + x;
   Expr sees;
-  if (attention.right) sees = key <= moved(place, *attention.right);
+  if (attention.right && blocking_.rows != TileRows::kShared)
+    sees = key <= moved(place, *attention.right);
   if (attention.left) sees = both(sees, key >= moved(place, -*attention.left));
   if (attention.key_lengths || key_tail_) sees = both(sees, key < keys_);
   if (attention.key_starts) sees = both(sees, key >= first_key_);
@@ -190,12 +250,26 @@ void Scores::set_grid(Stage& stage) const {
 }
 
 void Scores::add_inputs(Stage& stage) const {
-  add_input(stage, in_.q.input, in_.q.operand);
-  add_input(stage, in_.k.input, in_.k.operand);
+  add_source(stage, in_.q);
+  add_source(stage, in_.k);
   if (rows_) rows_->add_to(stage);
+  if (sequences_.defined()) add_input(stage, sequences_, {Operand::kSequences, 0, {}});
   if (!mask.defined()) return;
   add_input(stage, in_.mask.input, in_.mask.operand);
   stage.dense_mask = in_.mask.input.dim(0).stride() == 1;
+}
+
+Expr Scores::tile_rows() const { return tile_rows_; }
+
+Expr Scores::first_tile_row() const {
+  if (blocking_.rows == TileRows::kShared) return 0;
+  const int group = static_cast<int>(plan_.attention.heads / plan_.attention.kv_heads);
+  return (plan_.packed ? first_row : sequence * query_length) * group;
+}
+
+void add_source(Stage& stage, const HeadSource& source) {
+  add_input(stage, source.input, source.operand);
+  if (source.cache) add_input(stage, source.cache->table, {Operand::kPageTable, 0, {}});
 }
 
 void add_input(Stage& stage, const Halide::ImageParam& input, const Operand& operand) {

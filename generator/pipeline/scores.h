@@ -37,12 +37,16 @@ class Scores {
   // The task's head by its place among those that are computed, and by the caller's number;
   // every_head: of the variable h.
   Halide::Expr computed_head, head;
-  Halide::Expr batch_index;         // of this sequence in tensors of rows: 0 where packed
+  Halide::Expr batch_index;  // of this sequence in tensors of rows: 0 where packed
+  // Where a tile holds several heads or sequences, what row y stands for depends on y: head, query
+  // and place; of several sequences all that is said of a sequence above, too.
+  Halide::Expr query, place;        // of row y: its number in its sequence, and with offset
   Halide::Expr key_begin, key_end;  // keys outside are hidden from every query of the block
   bool query_tail = false;          // the last block may be partly filled
   bool bounded = false;             // key_begin and key_end may cut a block of keys
   bool masked = false;              // some key of a block may be hidden from some query
   Halide::Func queries{"queries"}, query_rows{"query_rows"};  // (y, d[, h]), (d, y[, h])
+  Halide::Func sequence_of_row{"sequence_of_row"};            // (y), of several packed sequences
   Halide::Func mask{"mask"}, mask_rows{"mask_rows"};  // (y, x, c[, h]), (x, y, c[, h]) if given
 
   Halide::Var d{"d"}, y{"y"}, x{"x"}, c{"c"}, t{"t"}, h{"h"}, b{"b"};
@@ -59,7 +63,7 @@ class Scores {
   Halide::Expr kv_head(const HeadSource& source) const;
   // K[key x of block c][d]; behind the last key the last one, or what is there if rows are padded.
   Halide::Expr key(const Halide::Expr& width) const;
-  // V[key x of block c][d].
+  // V[key][d] of this sequence.
   Halide::Expr value(const HeadSource& v, const Halide::Expr& width, const Halide::Expr& key) const;
 
   // The place in its block of row t of this task. Where the last block is partly filled, in a form
@@ -92,8 +96,15 @@ class Scores {
   // The arguments and operands that scores read.
   void add_inputs(Stage& stage) const;
 
+  // Of tiles that hold several heads: how many rows the task has, and where the first of them
+  // stands among those of all sequences.
+  Halide::Expr tile_rows() const;
+  Halide::Expr first_tile_row() const;
+
  private:
   Halide::Expr visible() const;
+  void set_group(StageScalars& scalars);
+  void set_shared(StageScalars& scalars);
 
   const Plan& plan_;
   const AttentionBlocking& blocking_;
@@ -101,10 +112,16 @@ class Scores {
   const ScoreUnit unit_;
   const bool every_head_;
   Halide::Expr first_query_, keys_, first_key_, offset_;
+  Halide::Expr slot_;     // of this sequence in the page table
+  Halide::Expr kv_head_;  // of tiles that hold its heads
+  Halide::Expr tile_rows_;
+  Halide::ImageParam sequences_;
   bool key_tail_ = false;
   std::optional<HeadRows> rows_;
 };
 
+// The input of a source, and what says where its rows lie.
+void add_source(Stage& stage, const HeadSource& source);
 void add_input(Stage& stage, const Halide::ImageParam& input, const Operand& operand);
 // Schedules find a Func by the name it was made with; Halide appends "$1" where a name comes twice.
 void name_funcs(Stage& stage, std::initializer_list<Halide::Func> funcs);

@@ -8,6 +8,7 @@
 
 #include <Halide.h>
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,8 +19,16 @@ namespace mha {
 // numbers[n] as an expression; n where there are none.
 Halide::Expr pick(const std::vector<int64_t>& numbers, const Halide::Expr& n);
 
+// How a cache of keys or values holds the rows of a sequence (cache_rows.cc).
+struct CacheRows {
+  CacheInfo info;
+  bool keys = false;         // K in panels, else V in rows
+  Halide::ImageParam table;  // (page of the sequence, slot)
+};
+
 // Heads of one operand: a 4-D input (d, t, head, b) in which this operand's heads start at
-// first_head. Merged projections give one input to q, k and v alike.
+// first_head. Merged projections give one input to q, k and v alike. Or, with `cache`, a pool of
+// pages, and t counts from the first key of the sequence.
 struct HeadSource {
   Halide::ImageParam input;
   Operand operand;
@@ -30,6 +39,7 @@ struct HeadSource {
   Halide::Expr head(const Halide::Expr& computed) const {
     return pick(picked, computed) + static_cast<int>(first_head);
   }
+  std::optional<CacheRows> cache = {};
 };
 
 // Where a stage finds what the norm of q, or that of k, reads beside the rows.
@@ -41,6 +51,21 @@ struct NormSource {
   Halide::ImageParam roots;
   Operand roots_operand;
 };
+
+// The pool of a cache as a source: of keys, or of values; both have the page table.
+HeadSource cache_source(const CacheInfo& info, bool keys, const Halide::ImageParam& table);
+// The places of a pool, one Expr a dimension, at which element `width` of key `key` of a head lies;
+// `slot` is the sequence's row of the page table. The pool has `pages` pages; not defined: those of
+// the source's input.
+std::vector<Halide::Expr> cache_place(const HeadSource& source, const Halide::Expr& width,
+                                      const Halide::Expr& key, const Halide::Expr& head,
+                                      const Halide::Expr& slot, const Halide::Expr& pages = {});
+// The same of a key given as a panel and its lane there, so that a vector of lanes is seen to lie
+// in one panel.
+std::vector<Halide::Expr> cache_panel_place(const HeadSource& source, const Halide::Expr& width,
+                                            const Halide::Expr& panel, const Halide::Expr& lane,
+                                            const Halide::Expr& head, const Halide::Expr& slot,
+                                            const Halide::Expr& pages = {});
 
 // A mask as the caller has it, (key, query, head, sequence), any of them repeated by stride 0.
 struct MaskSource {
@@ -67,6 +92,29 @@ Stage build_attention(const Plan& plan, const Blocking& blocking, const Attentio
 // The same without blocks, for Halide's autoschedulers: fixed lengths, and the output alone.
 Stage build_textbook_attention(const Plan& plan, const Blocking& blocking,
                                const AttentionInputs& inputs);
+
+// Attention of few queries over the keys of a cache, a fixed number of keys a task. Rows are (query
+// of all sequences, head of a KV head), the heads of a query next to each other.
+struct DecodeInputs {
+  HeadSource q, k, v;
+  NormSource q_norm;
+  MaskSource mask;
+  // Of each split: the product with V (d, row, split, kv head), unscaled; max and sum of its rows
+  // (row, split, kv head), in the unit of the scores.
+  Operand partial, split_max, split_sum;
+  int64_t partial_width = 0;  // of `partial`
+};
+// The stage "decode": splits of a sequence's own keys; with `shared` the stage "decode_shared":
+// splits within the keys that all sequences of the call share, for the rows of all.
+Stage build_decode(const Plan& plan, const Blocking& blocking, const DecodeInputs& inputs,
+                   bool shared);
+// The stage "merge": rows of the attention's output from the partial results of all splits.
+Stage build_merge(const Plan& plan, const Blocking& blocking, const DecodeInputs& splits,
+                  const AttentionInputs& inputs);
+// The stage `name`: a call's new rows of K or of V into the cache; with `norm` they are transformed
+// as the plan says, which may be a rotation alone.
+Stage build_append(const std::string& name, const Plan& plan, const HeadSource& rows,
+                   const HeadSource& cache, const NormSource* norm);
 
 struct PairInputs {
   HeadSource q, k;

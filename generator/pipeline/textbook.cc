@@ -49,7 +49,7 @@ Stage build_textbook_attention(const Plan& plan, const Blocking& blocking,
   Stage stage;
   stage.name = "attention";
   s.add_inputs(stage);
-  add_input(stage, in.v.input, in.v.operand);
+  add_source(stage, in.v);
   scalars.add_to(stage);
   stage.operands.push_back(in.output);
   stage.pipeline = Halide::Pipeline(output);

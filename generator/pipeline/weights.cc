@@ -76,6 +76,7 @@ struct Pairs {
 
 // Lk of the call: in a packed batch of the longest sequence.
 Expr all_keys(const Plan& plan, const Scores& s, StageScalars& scalars) {
+  if (plan.cache) return scalars.length(plan.keys(), Symbol::kKey);
   return plan.packed ? scalars.length(plan.query_length, Symbol::kQuery) : s.key_length;
 }
 
@@ -97,11 +98,11 @@ Stage build_pairs(const std::string& name, const Plan& plan, const Blocking& blo
   } else {
     Func& values = pairs.normalised;
     const bool masks = name == "scores_masked";
-    // Where a packed sequence has no key there is no score either.
+    // Where a sequence has no key there is no score either.
     Expr score = pairs.scores(s.y, s.x, s.c);
-    values(s.y, s.x, s.c) = masks         ? s.masked_score(score)
-                            : plan.packed ? select(s.is_key(), score, 0.0f)
-                                          : score;
+    values(s.y, s.x, s.c) = masks                       ? s.masked_score(score)
+                            : plan.packed || plan.cache ? select(s.is_key(), score, 0.0f)
+                                                        : score;
     output(s.x, s.t, s.h, s.b) = values(row, s.x, 0);
   }
   output.bound(s.x, 0, all_keys(plan, s, scalars));

@@ -139,6 +139,10 @@ mha_status mha_internal_lengths(const mha_kernel* kernel, const void* args, bool
   if (kernel->sequence_starts_tensor >= 0) {
     status = mha_internal_check_starts(kernel, call, starts_required, lengths);
     if (status != MHA_OK) return status;
+  } else if (__builtin_mul_overflow(lengths->symbol[MHA_SYMBOL_BATCH],
+                                    lengths->symbol[MHA_SYMBOL_QUERY],
+                                    &lengths->symbol[MHA_SYMBOL_ROWS])) {
+    lengths->symbol[MHA_SYMBOL_ROWS] = INT64_MAX;  // no array has so many
   }
   if (!kernel->self_length) {
     return resolve(kernel, MHA_SYMBOL_KEY, call->key_length, kernel->key_length, lengths);

@@ -127,7 +127,7 @@ TEST(Blocking, FollowsTheSchedule) {
 
 // Search and docs read the same table as legality does.
 TEST(Space, ValuesAscendAndSayWhatTheyMean) {
-  for (const char* stage : {"attention", "project_qkv", "project_out"}) {
+  for (const char* stage : {"attention", "decode", "project_qkv", "project_out"}) {
     std::vector<std::string> names;
     for (const ParamInfo& info : stage_space(stage)) {
       names.push_back(info.name);
@@ -151,6 +151,15 @@ TEST(Space, StagesOfAPlan) {
   EXPECT_EQ(stage_names(plan_of("version: 1\nname: t\nd_model: 32\nheads: 2\nd_value: 8\n"
                                 "query_length: 8\n")),
             (std::vector<std::string>{"project_qk", "project_v", "attention", "project_out"}));
+  const std::string cached =
+      "version: 1\nname: t\nop: attention\nheads: 2\nd_head: 16\n"
+      "kv_cache: {capacity: 99}\n";
+  EXPECT_EQ(stage_names(plan_of(cached + "query_length: 16\n")),
+            std::vector<std::string>{"decode"});
+  EXPECT_EQ(stage_names(plan_of(cached + "query_length: 17\n")),
+            std::vector<std::string>{"attention"});
+  EXPECT_EQ(stage_names(plan_of(cached + "query_length: 1\noutputs: [output, weights]\n")),
+            (std::vector<std::string>{"decode", "attention"}));
 }
 
 }  // namespace

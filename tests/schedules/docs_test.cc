@@ -41,6 +41,8 @@ TEST(Docs, ParametersOfAttention) {
   EXPECT_EQ(rows_under("### Stage `attention`"), expected("attention"));
 }
 
+TEST(Docs, ParametersOfDecode) { EXPECT_EQ(rows_under("### Stage `decode`"), expected("decode")); }
+
 TEST(Docs, ParametersOfProjections) {
   EXPECT_EQ(rows_under("### Stages `project_...`"), expected("project_out"));
 }

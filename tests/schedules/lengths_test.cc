@@ -50,6 +50,27 @@ TEST(Lengths, TheDefaultOfARangeIsSeveral) {
             (std::vector<int64_t>{8, 24, 64, 512}));
 }
 
+// Over a cache one query has code of its own, a few are decoded, and more are one prefill's.
+TEST(Lengths, OverACacheOneQueryIsAVariant) {
+  const std::string config =
+      "{version: 1, name: t, op: attention, heads: 8, kv_heads: 2, d_head: 64,"
+      " kv_cache: {capacity: 4096}, query_length: {min: 1, max: ";
+  for (const char* target : {"zen5", "x86-64-v3", "x86-64-v2"}) {
+    SCOPED_TRACE(target);
+    const Machine machine = machine_named(target);
+    const Plan plan = plan_of(config + "512}}");
+    const std::vector<LengthVariant> variants = default_variants(plan, machine, 1);
+    EXPECT_EQ(check_variants(variants, plan, machine), std::vector<std::string>());
+    EXPECT_EQ(variants[0].max_query_length, 1);
+    int64_t longest_decode = 0;
+    for (const LengthVariant& variant : variants) {
+      if (variant.schedule.stages[0].stage == "decode") longest_decode = variant.max_query_length;
+    }
+    EXPECT_EQ(longest_decode, 16);
+    EXPECT_EQ(default_variants(plan_of(config + "2}}"), machine, 1).size(), 2u);
+  }
+}
+
 TEST(Lengths, TheDefaultOfALengthIsOne) {
   const Plan plan = plan_of(
       "{version: 1, name: t, op: attention, heads: 8, d_head: 64, query_length: 512,"
@@ -114,8 +135,14 @@ TEST(Lengths, WhatVariantsMustKeepTo) {
   EXPECT_EQ(check({{16, schedule}, {511, schedule}}),
             (Problems{"variant to 511: the last must be to 512"}));
   EXPECT_EQ(check({{513, schedule}}), (Problems{"variant to 513: the last must be to 512"}));
-  EXPECT_EQ(check({{1, schedule}, {2, schedule}, {3, schedule}, {4, schedule}, {512, schedule}}),
-            (Problems{"5 variants: at most 4"}));
+  EXPECT_EQ(check({{1, schedule},
+                   {2, schedule},
+                   {3, schedule},
+                   {4, schedule},
+                   {5, schedule},
+                   {6, schedule},
+                   {512, schedule}}),
+            (Problems{"7 variants: at most 6"}));
   // What decides how weights are packed must be the same; all else may differ.
   const Schedule rows = with(schedule, "project_qkv", "row_tile", 4);
   EXPECT_EQ(check({{16, rows}, {512, schedule}}), Problems());

@@ -325,3 +325,40 @@ mha.kernel @rotated_end batch <1, 1> queries <2, 2> keys <9, 9> {
   %o = mha.attention %rq, %rk, %k {scale = 0.125, offset = #mha.offset<end>} : tensor<1x2x4x8xf32>, tensor<1x9x4x8xf32>, tensor<1x9x4x8xf32> -> tensor<1x2x4x8xf32>
   mha.return %o as ["output"] : tensor<1x2x4x8xf32>
 }
+
+// -----
+
+// Projections of a block with a cache merge as they do without; the queries stay where they are.
+// CHECK-LABEL: @cached_block
+// CHECK: %q, %k, %v = mha.project_merged
+// CHECK: %[[K:.*]] = mha.append %k {capacity = 64 : i64}
+// CHECK: %[[V:.*]] = mha.append %v {capacity = 64 : i64}
+// CHECK: mha.attention %q, %[[K]], %[[V]] {offset = #mha.offset<end>, scale = 1.000000e+00
+mha.kernel @cached_block batch <1, 1> queries <4, 4> keys <4, 64> {
+  %x = mha.input "x" : tensor<1x4x8xf32>
+  %w_q = mha.weight "w_q" : tensor<8x8xf32>
+  %w_k = mha.weight "w_k" : tensor<8x8xf32>
+  %w_v = mha.weight "w_v" : tensor<8x8xf32>
+  %w_o = mha.weight "w_o" : tensor<8x8xf32>
+  %q = mha.project %x, %w_q : (tensor<1x4x8xf32>, tensor<8x8xf32>) -> tensor<1x4x2x4xf32>
+  %k = mha.project %x, %w_k : (tensor<1x4x8xf32>, tensor<8x8xf32>) -> tensor<1x4x2x4xf32>
+  %v = mha.project %x, %w_v : (tensor<1x4x8xf32>, tensor<8x8xf32>) -> tensor<1x4x2x4xf32>
+  %all_k = mha.append %k {capacity = 64} : tensor<1x4x2x4xf32> -> tensor<1x?x2x4xf32>
+  %all_v = mha.append %v {capacity = 64} : tensor<1x4x2x4xf32> -> tensor<1x?x2x4xf32>
+  %o = mha.attention %q, %all_k, %all_v {scale = 0.5, offset = #mha.offset<end>} : tensor<1x4x2x4xf32>, tensor<1x?x2x4xf32>, tensor<1x?x2x4xf32> -> tensor<1x4x2x4xf32>
+  %y = mha.project_out %o, %w_o : (tensor<1x4x2x4xf32>, tensor<8x8xf32>) -> tensor<1x4x8xf32>
+  mha.return %y as ["output"] : tensor<1x4x8xf32>
+}
+
+// -----
+
+// One query that stands behind all cached keys sees them all.
+// CHECK-LABEL: @decode_is_not_masked
+// CHECK: mha.attention %query, %all_key, %all_key {offset = #mha.offset<end>, scale
+mha.kernel @decode_is_not_masked batch <1, 1> queries <1, 1> keys <1, 64> {
+  %q = mha.input "query" : tensor<1x1x2x4xf32>
+  %k = mha.input "key" : tensor<1x1x2x4xf32>
+  %all_k = mha.append %k {capacity = 64} : tensor<1x1x2x4xf32> -> tensor<1x?x2x4xf32>
+  %o = mha.attention %q, %all_k, %all_k {causal, scale = 0.5, offset = #mha.offset<end>} : tensor<1x1x2x4xf32>, tensor<1x?x2x4xf32>, tensor<1x?x2x4xf32> -> tensor<1x1x2x4xf32>
+  mha.return %o as ["output"] : tensor<1x1x2x4xf32>
+}

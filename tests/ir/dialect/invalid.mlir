@@ -790,3 +790,59 @@ mha.kernel @k batch <1, 1> queries <5, 5> keys <5, 5> {
   %n = mha.attention %q, %q, %q {scale = 0.5, pruned = array<i64: 0, 1, 2, 3>} : tensor<1x5x4x8xf32>, tensor<1x5x4x8xf32>, tensor<1x5x4x8xf32> -> tensor<1x5x4x8xf32>
   mha.return %q as ["output"] : tensor<1x5x4x8xf32>
 }
+
+// -----
+
+mha.kernel @k batch <1, 1> queries <1, 4> keys <1, 64> {
+  %k = mha.input "key" : tensor<1x?x2x8xf32>
+  // expected-error @+1 {{a cache of 32 keys needs a kernel whose keys are at most as many, not 1..64}}
+  %a = mha.append %k {capacity = 32} : tensor<1x?x2x8xf32> -> tensor<1x?x2x8xf32>
+  mha.return %k as ["output"] : tensor<1x?x2x8xf32>
+}
+
+// -----
+
+mha.kernel @k batch <1, 1> queries <1, 4> keys <1, 64> {
+  %k = mha.input "key" : tensor<1x?x2x8xf32>
+  // expected-error @+1 {{a page of 24 keys: it must be a multiple of 16}}
+  %a = mha.append %k {capacity = 64, page = 24} : tensor<1x?x2x8xf32> -> tensor<1x?x2x8xf32>
+  mha.return %k as ["output"] : tensor<1x?x2x8xf32>
+}
+
+// -----
+
+mha.kernel @k batch <1, 1> queries <1, 4> keys <1, 64> {
+  %k = mha.input "key" : tensor<1x?x2x8xf32>
+  // expected-error @+1 {{do not go behind those of}}
+  %a = mha.append %k {capacity = 64} : tensor<1x?x2x8xf32> -> tensor<1x?x2x4xf32>
+  mha.return %k as ["output"] : tensor<1x?x2x8xf32>
+}
+
+// -----
+
+mha.kernel @k batch <1, 1> queries <1, 4> keys <1, 64> {
+  %s = mha.input "key" : tensor<1x7x2x8xf32>
+  // expected-error @+1 {{a call appends one row for each of its Lq = 1..4 queries, not 7}}
+  %a = mha.append %s {capacity = 64} : tensor<1x7x2x8xf32> -> tensor<1x?x2x8xf32>
+  mha.return %s as ["output"] : tensor<1x7x2x8xf32>
+}
+
+// -----
+
+mha.kernel @k batch <1, 1> queries <1, 4> keys <1, 64> {
+  %k = mha.input "key" : tensor<1x?x2x8xf32>
+  %a = mha.append %k {capacity = 64} : tensor<1x?x2x8xf32> -> tensor<1x?x2x8xf32>
+  // expected-error @+1 {{k and v come from one cache, or neither from any}}
+  %o = mha.attention %k, %a, %k {scale = 0.5, offset = #mha.offset<end>} : tensor<1x?x2x8xf32>, tensor<1x?x2x8xf32>, tensor<1x?x2x8xf32> -> tensor<1x?x2x8xf32>
+  mha.return %o as ["output"] : tensor<1x?x2x8xf32>
+}
+
+// -----
+
+mha.kernel @k batch <1, 1> queries <1, 4> keys <1, 64> {
+  %k = mha.input "key" : tensor<1x?x2x8xf32>
+  %a = mha.append %k {capacity = 64} : tensor<1x?x2x8xf32> -> tensor<1x?x2x8xf32>
+  // expected-error @+1 {{with a cache the queries stand behind what it holds}}
+  %o = mha.attention %k, %a, %a {scale = 0.5, offset = #mha.offset<start>} : tensor<1x?x2x8xf32>, tensor<1x?x2x8xf32>, tensor<1x?x2x8xf32> -> tensor<1x?x2x8xf32>
+  mha.return %o as ["output"] : tensor<1x?x2x8xf32>
+}

@@ -33,3 +33,16 @@ mha.kernel @bare batch <2, 2> queries <5, 5> keys <7, 7> {
   %o = mha.attention %q, %k, %v {layout = #mha.layout<bhsd>, scale = 0.5, causal, offset = #mha.offset<end>} : tensor<2x6x5x8xf32>, tensor<2x3x7x8xf32>, tensor<2x3x7x9xf32> -> tensor<2x6x5x9xf32>
   mha.return %o as ["output"] : tensor<2x6x5x9xf32>
 }
+
+// CHECK-NEXT: cached: attention, bshd, B = 1, Lq = 2, Lk = 2..64, cache of 64 in pages of 16
+// CHECK-NEXT:   attention: H = 4, G = 2, D = 8, Dv = 8, scale 0.5, queries end with the keys
+// CHECK-NEXT:   returns output
+mha.kernel @cached batch <1, 1> queries <2, 2> keys <2, 64> {
+  %q = mha.input "query" : tensor<1x2x4x8xf32>
+  %k = mha.input "key" : tensor<1x2x2x8xf32>
+  %v = mha.input "value" : tensor<1x2x2x8xf32>
+  %all_k = mha.append %k {capacity = 64, page = 16} : tensor<1x2x2x8xf32> -> tensor<1x?x2x8xf32>
+  %all_v = mha.append %v {capacity = 64, page = 16} : tensor<1x2x2x8xf32> -> tensor<1x?x2x8xf32>
+  %o = mha.attention %q, %all_k, %all_v {scale = 0.5, offset = #mha.offset<end>} : tensor<1x2x4x8xf32>, tensor<1x?x2x8xf32>, tensor<1x?x2x8xf32> -> tensor<1x2x4x8xf32>
+  mha.return %o as ["output"] : tensor<1x2x4x8xf32>
+}

@@ -78,3 +78,16 @@ mha.kernel @rows batch <1, 1> queries <5, 5> keys <5, 5> self {
   %o = mha.attention %r, %s, %k {layout = #mha.layout<bhsd>, pruned = array<i64: 0, 3>, scale = 0.5} : tensor<1x4x5x8xf32>, tensor<1x2x5x8xf32>, tensor<1x2x5x8xf32> -> tensor<1x4x5x8xf32>
   mha.return %o as ["output"] : tensor<1x4x5x8xf32>
 }
+
+// CHECK-LABEL: mha.kernel @cached batch <1, 3> queries <1, 4> keys <1, 64> {
+mha.kernel @cached batch <1, 3> queries <1, 4> keys <1, 64> {
+  %q = mha.input "query" : tensor<?x4x?x8xf32>
+  %k = mha.input "key" : tensor<?x2x?x8xf32>
+  %v = mha.input "value" : tensor<?x2x?x6xf32>
+  // CHECK: %all_key = mha.append %key {capacity = 64 : i64, layout = #mha.layout<bhsd>, page = 16 : i64} : tensor<?x2x?x8xf32> -> tensor<?x2x?x8xf32>
+  %all_k = mha.append %k {capacity = 64, page = 16, layout = #mha.layout<bhsd>} : tensor<?x2x?x8xf32> -> tensor<?x2x?x8xf32>
+  %all_v = mha.append %v {capacity = 64, page = 16, layout = #mha.layout<bhsd>} : tensor<?x2x?x6xf32> -> tensor<?x2x?x6xf32>
+  // CHECK: mha.attention %query, %all_key, %all_value {causal
+  %o = mha.attention %q, %all_k, %all_v {causal, layout = #mha.layout<bhsd>, offset = #mha.offset<end>, scale = 0.5} : tensor<?x4x?x8xf32>, tensor<?x2x?x8xf32>, tensor<?x2x?x6xf32> -> tensor<?x4x?x6xf32>
+  mha.return %o as ["output"] : tensor<?x4x?x6xf32>
+}
