@@ -133,7 +133,7 @@ Stage build_merge(const Plan& plan, const Blocking& blocking, const DecodeInputs
   const int group = static_cast<int>(plan.attention.heads / plan.attention.kv_heads);
   StageScalars scalars("merge");
   const AttentionBlocking whole = all_queries(blocking, split, TileRows::kQueries);
-  Scores s(plan, whole, scalars, {in.q, in.k, in.mask}, softmax_unit(plan));
+  Scores s(plan, whole, scalars, {in.q, in.k, in.mask, splits.q_norm}, softmax_unit(plan));
   Var d = s.d, y = s.y, c = s.c, t = s.t, h = s.h, b = s.b;
   Halide::ImageParam partial(Halide::Float(32), 4, "partial"),
       split_max(Halide::Float(32), 3, "split_max"), split_sum(Halide::Float(32), 3, "split_sum");
