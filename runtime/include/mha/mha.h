@@ -210,8 +210,8 @@ mha_status mha_cache_append(mha_cache* cache, int32_t layer, int32_t sequence, i
 /* --- running --- */
 /* Bytes that a call with these lengths needs with a context of `threads` threads. `args` is a
  * NAME_args of which only the lengths are read and, for a packed batch, sequence_starts: without it
- * (data NULL) every sequence counts as query_length rows. A kernel with kv_cache is asked for
- * sequences that fill their capacity, whatever cache and sequences `args` names. */
+ * (data NULL) every sequence counts as query_length rows. With kv_cache key_length
+ * counts, 0 being the capacity; cache and sequences are not looked at. */
 mha_status mha_workspace_size(const mha_kernel* kernel, const void* args, int32_t threads,
                               size_t* bytes);
 /* Checks everything, then computes. Allocates nothing. What NAME_run calls. The inputs, index
