@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <new>
@@ -67,6 +68,7 @@ KernelLibrary::KernelLibrary(const std::string& shared_object, const std::string
   find(api_.sequence_fork, "mha_sequence_fork");
   find(api_.sequence_rewind, "mha_sequence_rewind");
   find(api_.sequence_length, "mha_sequence_length");
+  find(api_.sequence_destroy, "mha_sequence_destroy");
   find(api_.kernel_check, "mha_kernel_check");
   find(api_.kernel_get_info, "mha_kernel_get_info");
 }
@@ -97,8 +99,11 @@ Call::Call(const KernelLibrary& library, const CallLengths& lengths, int threads
   call.size = library_.kernel().args_size;
   call.batch = lengths.batch;
   call.query_length = lengths.query;
-  // With a cache the lengths are of new keys, the call's Lk of all.
-  call.key_length = library_.kernel().cache != nullptr ? lengths.all_keys() : lengths.key;
+  // With a cache the lengths are of new keys, the call's Lk of all; of a past with room behind its
+  // rows it may be more than a sequence holds.
+  const mha_cache_info* cache = library_.kernel().cache;
+  call.key_length =
+      cache == nullptr ? lengths.key : std::min<int64_t>(lengths.all_keys(), cache->capacity);
 
   mha_context_options options = {};
   options.size = sizeof options;

@@ -37,6 +37,7 @@ struct RuntimeApi {
   decltype(&mha_sequence_fork) sequence_fork;
   decltype(&mha_sequence_rewind) sequence_rewind;
   decltype(&mha_sequence_length) sequence_length;
+  decltype(&mha_sequence_destroy) sequence_destroy;
   decltype(&mha_kernel_check) kernel_check;
   decltype(&mha_kernel_get_info) kernel_get_info;
 };

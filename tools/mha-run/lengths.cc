@@ -20,6 +20,25 @@ void check_range(const std::string& what, int64_t value, const Range& range) {
                   range_text(range));
 }
 
+// Whether a tensor of the call has an axis of Lk.
+bool has_key_axis(const Spec& spec) {
+  if (spec.mask.tensor != MaskTensor::kNone) return true;
+  return std::any_of(spec.outputs.begin(), spec.outputs.end(), [](const std::string& output) {
+    return output == "weights" || output == "mean_weights" || output.starts_with("scores");
+  });
+}
+
+// With a cache: no sequence may be longer than its capacity. A past with room behind its rows may,
+// as long as no tensor shows it.
+void check_past(const Spec& spec, const TensorFile& input, const CallLengths& lengths) {
+  if (!spec.kv_cache || lengths.all_keys() <= spec.kv_cache->capacity || !has_key_axis(spec))
+    return;
+  throw UserError("'" + input.path() + "': P = " + std::to_string(lengths.past) + " and " +
+                  std::to_string(lengths.key) + " new keys make Lk " +
+                  std::to_string(lengths.all_keys()) + "; the capacity is " +
+                  std::to_string(spec.kv_cache->capacity));
+}
+
 // A packed batch says its lengths in sequence_starts alone. `lengths` are those of --size.
 CallLengths packed_lengths(const Spec& spec, const TensorFile& input, const SizeOptions& sizes,
                            CallLengths lengths) {
@@ -177,7 +196,11 @@ CallLengths resolve_lengths(const Spec& spec, const TensorFile* input, const Siz
     }
   }
   if (input == nullptr) return lengths;
-  if (spec.packed) return packed_lengths(spec, *input, sizes, lengths);
+  if (spec.packed) {
+    lengths = packed_lengths(spec, *input, sizes, lengths);
+    check_past(spec, *input, lengths);
+    return lengths;
+  }
 
   // Reads one length off a tensor; a shape of the wrong rank is reported by read_inputs(), which
   // knows it all.
@@ -207,6 +230,7 @@ CallLengths resolve_lengths(const Spec& spec, const TensorFile* input, const Siz
   } else {
     lengths.key = lengths.query;
   }
+  check_past(spec, *input, lengths);
   return lengths;
 }
 

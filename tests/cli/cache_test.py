@@ -1,0 +1,116 @@
+"""Kernels with a cache under mha-run: pasts in files, what comes back, and what is refused.
+
+Run one case with: MHA_GEN=.../mha-gen MHA_RUN=.../mha-run python3 cache_test.py CacheTest.test_NAME
+"""
+
+import math
+import unittest
+
+from tool import RUN, ToolTest, read_safetensors, tensor, write_safetensors
+
+# B up to 3, H 2, G 1, Lq up to 4, D 8.
+PLAIN = """version: 1
+name: cache_plain
+op: attention
+heads: 2
+kv_heads: 1
+d_head: 8
+batch: {min: 1, max: 3}
+query_length: {min: 1, max: 4}
+mask: {causal: true}
+kv_cache: {capacity: 64}
+"""
+PAGED = PLAIN.replace("plain", "paged").replace("capacity: 64", "capacity: 64, layout: paged, page: 16")
+
+
+def numbers(count, seed):
+    return [((i * 37 + seed * 11) % 29 - 14) / 8 for i in range(count)]
+
+
+def random_like(shape, seed):
+    return tensor("F32", shape, numbers(math.prod(shape), seed))
+
+
+class CacheTest(ToolTest):
+    def inputs(self, past_lengths, queries=2):
+        batch, longest = len(past_lengths), max(past_lengths)
+        return {"query": random_like([batch, queries, 2, 8], 1), "key": random_like([batch, queries, 1, 8], 2),
+                "value": random_like([batch, queries, 1, 8], 3),
+                "past_key": random_like([batch, longest, 1, 8], 4),
+                "past_value": random_like([batch, longest, 1, 8], 5),
+                "cache_lengths": tensor("I32", [batch], past_lengths)}
+
+    def run_on(self, config, tensors, *words, **options):
+        write_safetensors(self.dir / "in", tensors)
+        path = self.write("config.yaml", config)
+        self.run_tool(RUN, "--config", path, "--input", "in", "--output", "out", "--verify", *words, **options)
+        return None if options.get("code") else read_safetensors(self.dir / "out")
+
+    def test_present_is_the_past_and_the_new_rows(self):
+        tensors = self.inputs([20, 3])
+        got = self.run_on(PLAIN, tensors)
+        past, new = numbers(2 * 20 * 8, 4), numbers(2 * 2 * 8, 2)
+        want = past[:160] + new[:16] + past[160:184] + new[16:] + [0] * (17 * 8)
+        self.assertEqual(got["present_key"], ("F32", [2, 22, 1, 8], tuple(want)))
+
+    def test_pages_in_any_order_are_the_same_bits(self):
+        tensors = self.inputs([20, 3, 20])
+        plain = self.run_on(PLAIN, tensors)
+        # The third sequence has the first one's first page.
+        for name, seed in (("past_key", 4), ("past_value", 5)):
+            rows = numbers(3 * 20 * 8, seed)
+            sequences = [rows[b * 160:(b + 1) * 160] for b in range(3)]
+            sequences[2] = sequences[0][:128] + sequences[2][128:]
+            tensors[name] = tensor("F32", [3, 20, 1, 8], sum(sequences, []))
+        plain = self.run_on(PLAIN, tensors)
+        table = [[4, 1], [0, 3], [4, 2]]
+        for name, seed in (("past_key", 4), ("past_value", 5)):
+            rows = numbers(3 * 20 * 8, seed)
+            pages = [[9.0] * 128 for _ in range(5)]
+            for b in range(3):
+                for row in range(20):
+                    if b == 2 and row < 16:
+                        continue
+                    at = (b * 20 + row) * 8
+                    pages[table[b][row // 16]][row % 16 * 8:row % 16 * 8 + 8] = rows[at:at + 8]
+            tensors[name] = tensor("F32", [5, 16, 1, 8], sum(pages, []))
+        tensors["block_table"] = tensor("I32", [3, 2], sum(table, []))
+        paged = self.run_on(PAGED, tensors)
+        for name in plain:
+            rows = 22 * 8 if name.startswith("present") else None
+            # P counts whole pages here: present_* have more zeros.
+            for b in range(3 if rows else 1):
+                if rows:
+                    wide = len(paged[name][2]) // 3
+                    self.assertEqual(paged[name][2][b * wide:b * wide + rows], plain[name][2][b * rows:(b + 1) * rows])
+                else:
+                    self.assertEqual(paged[name], plain[name])
+        self.run_on(PAGED, tensors, "--shared")
+
+    def test_an_empty_past(self):
+        tensors = self.inputs([0, 0])
+        got = self.run_on(PLAIN, tensors)
+        self.assertEqual(got["present_value"][2], tuple(numbers(2 * 2 * 8, 3)))
+
+    def test_sizes(self):
+        path = self.write("config.yaml", PAGED)
+        for words in (["batch=2,query_length=1,cached=40,shared=32"], ["cached=0"]):
+            self.run_tool(RUN, "--config", path, "--verify", "--size", *words)
+            self.run_tool(RUN, "--config", path, "--verify", "--shared", "--size", *words)
+        self.run_tool(RUN, "--config", path, "--size", "cached=63", code=2, says=["the capacity allows up to 60"])
+
+    def test_refused(self):
+        tensors = self.inputs([62])
+        self.run_on(PLAIN, tensors, code=0)
+        self.run_on(PLAIN, self.inputs([63]), code=2, says=["capacity"])
+        # Lk of the weights is P and the new rows, though the sequence itself would fit.
+        roomy = self.inputs([63])
+        roomy["cache_lengths"] = tensor("I32", [1], [9])
+        self.run_on(PLAIN, roomy)
+        self.run_on(PLAIN + "outputs: [output, weights]\n", roomy, code=2, says=["'in': P = 63 and 2 new keys"])
+        plain = self.write("none.yaml", PLAIN.replace("kv_cache: {capacity: 64}\n", ""))
+        self.run_tool(RUN, "--config", plain, "--shared", code=2, says=["--shared", "no kv_cache"])
+
+
+if __name__ == "__main__":
+    unittest.main()
