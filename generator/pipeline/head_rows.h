@@ -78,11 +78,18 @@ inline bool transforms_heads(const Plan& plan) {
   return plan.attention.norm || plan.attention.rotation;
 }
 
-// cos and sin of position * inv_freq, for any int32 position, within 2e-7. `steps` are fractions of
-// a turn, times 2^64 (turn_steps()): the product modulo 2^64 is the fraction of a turn that is
-// left.
-Halide::Tuple cos_sin(const Halide::Expr& position, const Halide::Expr& step);
-Halide::Buffer<uint64_t> turn_steps(const std::vector<double>& inv_freq);
+// Frequencies as turns a position, modulo 1 and cut in two: `high` times 2^32, and what is left of
+// it, at least 0 and below 1, as `low`.
+struct TurnSteps {
+  Halide::Buffer<uint32_t> high;
+  Halide::Buffer<float> low;
+};
+TurnSteps turn_steps(const std::vector<double>& inv_freq);
+
+// cos and sin of position * inv_freq[pair], within 2e-7 for positions below 2^24 and within 4e-7
+// for any other.
+Halide::Tuple cos_sin(const Halide::Expr& position, const TurnSteps& steps,
+                      const Halide::Expr& pair);
 
 // roots(t, b), the RowRoot of all heads, for width all. `heads` of the source, from its first.
 Stage build_norms(const std::string& name, const Plan& plan, const HeadSource& source,

@@ -14,99 +14,115 @@ std::string attention(const std::string& more) {
   return "{version: 1, name: rows, op: attention, " + more + "}";
 }
 
+std::string block(const std::string& more) {
+  return "{version: 1, name: rows, d_model: 40, " + more + "}";
+}
+
+using Change = std::function<void(HostTensors&)>;
+
 // Random inputs, strided on two threads too; what a test changes of them comes in `change`.
-void expect_config(const std::string& yaml, const CallLengths& lengths,
-                   const std::function<void(HostTensors&)>& change = {}) {
+void expect_calls(const std::string& yaml, const std::vector<CallLengths>& calls,
+                  const Change& change = {}) {
   const TestKernel kernel(yaml);
-  HostTensors inputs = random_inputs(kernel.spec(), lengths, test_seed(11));
-  if (change) change(inputs);
-  const Outputs outputs = run_kernel(kernel, lengths, inputs, {});
-  expect_right(kernel, lengths, inputs, outputs);
-  const Outputs again = run_kernel(kernel, lengths, inputs, {.threads = 2, .strided = true});
-  for (const auto& [name, values] : outputs) {
-    EXPECT_TRUE(same_bits(values, again.at(name))) << yaml << ": " << name;
+  for (CallLengths lengths : calls) {
+    if (lengths.query == 0) lengths = max_lengths(kernel.spec());
+    HostTensors inputs = random_inputs(kernel.spec(), lengths, test_seed(11));
+    if (change) change(inputs);
+    const Outputs outputs = run_kernel(kernel, lengths, inputs, {});
+    expect_right(kernel, lengths, inputs, outputs);
+    const Outputs again = run_kernel(kernel, lengths, inputs, {.threads = 2, .strided = true});
+    for (const auto& [name, values] : outputs) {
+      EXPECT_TRUE(same_bits(values, again.at(name))) << yaml << ": " << name;
+    }
   }
+}
+// At the spec's largest lengths.
+void expect_config(const std::string& yaml, const Change& change = {}) {
+  expect_calls(yaml, {{0, 0, 0}}, change);
 }
 
 TEST(Rotation, OfInputs) {
   for (const char* more :
-       {"heads: 2, d_head: 64, query_length: 70, key_length: 90, rope: {style: half}",
-        "heads: 4, kv_heads: 2, d_head: 32, layout: bhsd, batch: 2, query_length: 33,"
-        " rope: {style: interleaved, theta: 500}",
+       {"heads: 4, kv_heads: 2, d_head: 32, layout: bhsd, batch: 2, query_length: 33,"
+        " key_length: 50, rope: {style: half}",
         // Parts of a row, of widths that no vector divides.
         "heads: 2, d_head: 19, query_length: 21, rope: {style: half, dims: 10}",
-        "heads: 2, d_head: 40, query_length: 21, rope: {style: interleaved, dims: 6}",
+        "heads: 2, d_head: 40, query_length: 21, rope: {style: interleaved, dims: 6, theta: 500}",
         "heads: 1, d_head: 2, query_length: 5, rope: {style: half}",
-        "heads: 1, d_head: 48, query_length: {min: 1, max: 300}, mask: {causal: true},"
-        " rope: {style: half, scaling: {type: llama3, factor: 8, low_freq_factor: 1,"
-        " high_freq_factor: 4, original_length: 64}}",
-        "heads: 2, d_head: 24, query_length: 40, rope: {style: half, scaling: {type: yarn,"
-        " factor: 4, original_length: 16}}",
-        "heads: 1, d_head: 4, query_length: 40,"
-        " rope: {style: half, scaling: {inv_freq: [3.5, 0], attention_factor: 0.75}}"}) {
-    const TestKernel kernel(attention(more));
-    expect_config(attention(more), max_lengths(kernel.spec()));
+        "heads: 2, d_head: 32, query_length: 40, rope: {style: interleaved, scaling: {type: yarn,"
+        " factor: 4, original_length: 16}}"}) {
+    expect_config(attention(more));
   }
+}
+
+TEST(Rotation, OfRangesOfLengths) {
+  const std::string rope =
+      "rope: {style: half, scaling: {type: llama3, factor: 8, low_freq_factor: 1,"
+      " high_freq_factor: 4, original_length: 64}}";
+  expect_calls(attention("heads: 1, d_head: 48, query_length: {min: 1, max: 150},"
+                         " mask: {causal: true}, " +
+                         rope),
+               {{1, 1, 1}, {1, 17, 17}, {1, 150, 150}});
 }
 
 // Queries anywhere among the keys, before them, and so far away that a float cannot count there.
 TEST(Rotation, AtAnyOffset) {
   const std::string rope =
       "heads: 2, d_head: 32, batch: 3, query_length: 20, key_length: 50, rope: {style: half}, ";
-  expect_config(attention(rope + "query_offset: end, mask: {key_lengths: true}"), {3, 20, 50},
+  expect_config(attention(rope + "query_offset: end, mask: {key_lengths: true}"),
                 [](HostTensors& inputs) { inputs.at("key_lengths").ints = {50, 7, 30}; });
-  for (int32_t far : {1 << 20, -(1 << 20), 1 << 30, -(1 << 30)}) {
-    expect_config(attention(rope + "query_offset: input"), {3, 20, 50},
-                  [&](HostTensors& inputs) { inputs.at("query_offset").ints = {-13, 25, far}; });
-  }
+  int call = 0;
+  expect_calls(attention(rope + "query_offset: input"), {{3, 20, 50}, {3, 20, 50}},
+               [&](HostTensors& inputs) {
+                 inputs.at("query_offset").ints = {-13, 1 << 20, 1 << 30};
+                 if (call++ > 0) inputs.at("query_offset").ints = {25, -(1 << 20), -(1 << 30)};
+               });
 }
 
 TEST(Rotation, OfPackedSequencesCountsFromTheirStart) {
-  for (const char* more : {"op: attention, d_head: 32", "d_model: 40, d_head: 32"}) {
-    for (const char* norm : {"", ", qk_norm: {}", ", qk_norm: {width: all, order: after_rope}"}) {
-      expect_config(std::string("{version: 1, name: rows, heads: 4, kv_heads: 2, batch: 4,"
-                                " query_length: 300, packed: true, mask: {causal: true},"
-                                " rope: {style: half}, ") +
-                        more + norm + "}",
-                    {4, 300, 300, 330}, [](HostTensors& inputs) {
-                      inputs.at("sequence_starts").ints = {0, 300, 300, 317, 330};
-                    });
-    }
+  const std::string packed =
+      "heads: 4, kv_heads: 2, d_head: 32, batch: 4, query_length: 300, packed: true,"
+      " mask: {causal: true}, rope: {style: half}, qk_norm: ";
+  for (const std::string& yaml :
+       {attention(packed + "{}"), attention(packed + "{width: all, order: after_rope}"),
+        block(packed + "{weight_offset: 1}")}) {
+    expect_calls(yaml, {{4, 300, 300, 330}}, [](HostTensors& inputs) {
+      inputs.at("sequence_starts").ints = {0, 300, 300, 317, 330};
+    });
   }
 }
 
 TEST(Norm, OfInputs) {
-  for (const char* norm :
-       {"{}", "{eps: 0.1, weight_offset: 1}", "{width: all}", "{width: all, weight_offset: 1}"}) {
-    for (const char* more : {"d_head: 64, query_length: 40", "d_head: 17, query_length: 9",
-                             "d_head: 5, query_length: 9, layout: bhsd"}) {
-      expect_config(attention(std::string("heads: 4, kv_heads: 2, batch: 2, key_length: 30, ") +
-                              more + ", qk_norm: " + norm),
-                    {2, std::string(more).find("40") == std::string::npos ? 9 : 40, 30});
-    }
+  const std::string heads = "heads: 4, kv_heads: 2, batch: 2, query_length: 9, key_length: 30, ";
+  for (const char* more :
+       {"d_head: 64, qk_norm: {}", "d_head: 17, qk_norm: {eps: 0.1, weight_offset: 1}",
+        "d_head: 17, layout: bhsd, qk_norm: {width: all}",
+        "d_head: 5, qk_norm: {width: all, weight_offset: 1}"}) {
+    expect_config(attention(heads + more));
   }
 }
 
 // Both orders, with a factor that tells them apart, of whole rows and of a part of each.
 TEST(Norm, WithRotation) {
-  for (const char* norm :
-       {"{order: before_rope}", "{order: after_rope}",
-        "{order: before_rope, width: all, weight_offset: 1}", "{order: after_rope, width: all}"}) {
-    for (const char* rope :
-         {"{style: half, scaling: {type: yarn, factor: 32, original_length: 16}}",
-          "{style: interleaved, dims: 8}",
-          "{style: half, dims: 4, scaling: {inv_freq: [1, 0.1], attention_factor: 3}}"}) {
-      expect_config(attention(std::string("heads: 2, d_head: 24, query_length: 25, qk_norm: ") +
-                              norm + ", rope: " + rope),
-                    {1, 25, 25});
-    }
+  const std::string
+      whole = "{style: half, scaling: {type: yarn, factor: 32, original_length: 16}}",
+      part = "{style: half, dims: 4, scaling: {inv_freq: [1, 0.1], attention_factor: 3}}";
+  const std::pair<const char*, std::string> cases[] = {
+      {"{order: before_rope}", whole},
+      {"{order: after_rope}", part},
+      {"{order: after_rope, weight_offset: 1}", "{style: interleaved, dims: 8}"},
+      {"{order: before_rope, width: all, weight_offset: 1}", part},
+      {"{order: after_rope, width: all}", whole}};
+  for (const auto& [norm, rope] : cases) {
+    expect_config(attention(std::string("heads: 2, d_head: 24, query_length: 25, qk_norm: ") +
+                            norm + ", rope: " + rope));
   }
 }
 
 TEST(Norm, OfRowsThatAreZero) {
-  for (const char* norm : {"{eps: 1e-40}", "{width: all}"}) {
+  for (const char* norm : {"{eps: 1.2e-38}", "{width: all}"}) {
     expect_config(attention(std::string("heads: 2, d_head: 16, query_length: 9, qk_norm: ") + norm),
-                  {1, 9, 9}, [](HostTensors& inputs) {
+                  [](HostTensors& inputs) {
                     for (const char* name : {"query", "key"}) {
                       std::fill_n(inputs.at(name).floats.begin() + 32, 96, 0.0f);
                     }
@@ -114,21 +130,24 @@ TEST(Norm, OfRowsThatAreZero) {
   }
 }
 
+const char kBlock[] =
+    "heads: 4, kv_heads: 2, d_head: 24, batch: 2, query_length: {min: 1, max: 50}, ";
+
 TEST(Norm, InBlocks) {
   for (const char* more :
-       {"qk_norm: {}", "qk_norm: {width: all, weight_offset: 1}, rope: {style: half}",
-        "rope: {style: interleaved}, projection_bias: {q: true, k: true}",
-        "qk_norm: {order: after_rope}, rope: {style: half, dims: 6}, cross: true, key_length: 60",
-        "rope: {style: half}, d_value: 9, query_offset: input, mask: {causal: true}"}) {
-    const std::string yaml = std::string(
-                                 "{version: 1, name: rows, d_model: 48, heads: 4,"
-                                 " kv_heads: 2, d_head: 24, batch: 2,"
-                                 " query_length: {min: 1, max: 50}, ") +
-                             more + "}";
-    const bool cross = yaml.find("cross") != std::string::npos;
-    expect_config(yaml, {2, 50, cross ? 60 : 50});
-    expect_config(yaml, {2, 3, cross ? 60 : 3});
+       {"qk_norm: {}, projection_bias: {q: true, k: true}",
+        "qk_norm: {width: all, weight_offset: 1}, rope: {style: half}, d_value: 9"}) {
+    expect_calls(block(std::string(kBlock) + more), {{2, 3, 3}, {2, 50, 50}});
   }
+}
+
+TEST(Rotation, InBlocks) {
+  expect_calls(block(std::string(kBlock) + "rope: {style: interleaved}, query_offset: input,"
+                                           " mask: {causal: true}"),
+               {{2, 3, 3}, {2, 50, 50}});
+  expect_calls(block(std::string(kBlock) + "qk_norm: {order: after_rope}, cross: true,"
+                                           " key_length: 60, rope: {style: half, dims: 6}"),
+               {{2, 50, 60}});
 }
 
 // What hidden keys hold reaches no row, turned or not.
@@ -150,46 +169,38 @@ TEST(Norm, PaddingMayHoldAnything) {
 
 // --- pruned heads ---
 
-const char* const kPruned[] = {"[0]", "[7]", "[1, 2, 3]", "[0, 2, 4, 6, 7]",
-                               "[1, 2, 3, 4, 5, 6, 7]"};
-
 TEST(Pruned, HeadsOfInputs) {
-  for (const char* pruned : kPruned) {
-    for (const char* more : {"layout: bhsd", "layout: bshd, rope: {style: half}, qk_norm: {}",
-                             "qk_norm: {width: all}, d_value: 7"}) {
-      expect_config(attention(std::string("heads: 8, kv_heads: 4, d_head: 16, batch: 2,"
-                                          " query_length: 20, pruned_heads: ") +
-                              pruned + ", " + more),
-                    {2, 20, 20});
-    }
+  const std::string heads = "heads: 8, kv_heads: 4, d_head: 16, batch: 2, query_length: 20, ";
+  for (const char* more :
+       {"pruned_heads: [0], layout: bhsd", "pruned_heads: [7], qk_norm: {width: all}, d_value: 7",
+        "pruned_heads: [1, 2, 3], rope: {style: half}, qk_norm: {}",
+        "pruned_heads: [1, 2, 3, 4, 5, 6, 7]"}) {
+    expect_config(attention(heads + more));
   }
 }
 
 TEST(Pruned, HeadsOfBlocks) {
-  for (const char* pruned : kPruned) {
-    for (const char* more : {"projection_bias: {q: true, k: true, v: true, out: true}",
-                             "d_value: 7", "qk_norm: {width: all}, rope: {style: half}"}) {
-      expect_config(std::string("{version: 1, name: rows, d_model: 40, heads: 8, kv_heads: 4,"
-                                " d_head: 16, query_length: {min: 1, max: 30}, pruned_heads: ") +
-                        pruned + ", " + more + "}",
-                    {1, 30, 30});
-    }
+  const std::string heads =
+      "heads: 8, kv_heads: 4, d_head: 16, query_length: {min: 1, max: 30}, pruned_heads: ";
+  for (const char* more :
+       {"[0, 2, 4, 6, 7], projection_bias: {q: true, k: true, v: true, out: true}",
+        "[1, 2, 3], d_value: 7, rope: {style: half}", "[0, 1, 5], qk_norm: {width: all}"}) {
+    expect_config(block(heads + more));
   }
 }
 
+const char kPrunedOutputs[] =
+    "{version: 1, name: rows, heads: 4, kv_heads: 2, batch: 2, query_length: 20,"
+    " pruned_heads: [0, 3], op: attention, d_head: 16, ";
+
 TEST(Pruned, HeadsOfEveryOutput) {
-  for (const char* more :
-       {"op: attention, d_head: 16, mask: {tensor: additive}", "d_model: 40, mask: {tensor: bool}",
-        "op: attention, d_head: 16, packed: true, rope: {style: half}"}) {
-    const std::string yaml = std::string(
-                                 "{version: 1, name: rows, heads: 4, kv_heads: 2, batch: 2,"
-                                 " query_length: 20, pruned_heads: [0, 3], ") +
-                             more + kAllOutputs;
-    const bool packed = yaml.find("packed") != std::string::npos;
-    expect_config(yaml, {2, 20, 20, packed ? 27 : 0}, [&](HostTensors& inputs) {
-      if (packed) inputs.at("sequence_starts").ints = {0, 7, 27};
-    });
-  }
+  expect_config(std::string(kPrunedOutputs) + "mask: {tensor: additive}" + kAllOutputs);
+}
+
+TEST(Pruned, HeadsOfEveryPackedOutput) {
+  expect_calls(std::string(kPrunedOutputs) + "packed: true, rope: {style: half}" + kMaskedOutputs,
+               {{2, 20, 20, 27}},
+               [](HostTensors& inputs) { inputs.at("sequence_starts").ints = {0, 7, 27}; });
 }
 
 // The same bits as without pruning, heads that are left being computed alike.
