@@ -114,7 +114,13 @@ void Scores::set_shared(StageScalars& scalars) {
   const Attention& attention = plan_.attention;
   const int group = static_cast<int>(attention.heads / attention.kv_heads);
   sequences_ = Halide::ImageParam(Halide::Int(32), 2, "sequences");
-  const auto field = [&](SequenceField f) { return sequences_(static_cast<int>(f), sequence); };
+  // What the runtime says lies within these bounds, which bounds inference cannot see.
+  const auto field = [&](SequenceField f) {
+    const bool of_rows = f == SequenceField::kFirstRow || f == SequenceField::kQueries;
+    const int64_t most = of_rows ? plan_.rows().max : plan_.keys().max;
+    return Halide::unsafe_promise_clamped(sequences_(static_cast<int>(f), sequence), 0,
+                                          static_cast<int>(most));
+  };
   Expr batch = scalars.length(plan_.batch, Symbol::kBatch), row = y / group;
   if (plan_.packed) {
     // The last sequence that begins at or before the row.

@@ -34,6 +34,8 @@ std::vector<Diagnostic> unsupported(const Spec& spec) {
       {spec.kv_cache && spec.key_length_given, "key_length",
        "a cache whose calls bring other numbers of keys and of queries is",
        "key_length = query_length: leave key_length out"},
+      {spec.kv_cache && spec.dtype != Dtype::kF32, "kv_cache", "a cache of bf16 or f16 is",
+       "caches of f32"},
       {spec.kv_cache && !spec.pruned_heads.empty(), "pruned_heads", "pruned heads over a cache are",
        ""},
       {spec.targets.size() > 1, "targets", "several targets in one library are", "one target"},

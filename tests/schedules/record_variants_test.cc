@@ -89,7 +89,7 @@ TEST_F(RecordVariants, LengthsThatServeNothing) {
   EXPECT_EQ(of({"2", "512"}), ":7:14: error: to is 2: query_length goes from 3 to 512");
   EXPECT_EQ(of({"600", "700"}), ":7:14: error: to is 600: query_length goes from 3 to 512");
   EXPECT_EQ(of({"4", "5", "6", "7", "8", "9", "512"}),
-            ":11:9: error: a record has at most 6 variants");
+            ":13:9: error: a record has at most 6 variants");
   EXPECT_EQ(of({"x"}), ":7:14: error: to must be an integer");
   EXPECT_EQ(of({}), ":7:1: error: variants must be a list of at least one");
 }
