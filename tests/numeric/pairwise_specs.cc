@@ -87,7 +87,7 @@ const std::vector<Factor>& factors() {
        false,
        {{"none", ""},
         {"affine", "", "rule: \"k < 4 or q - k < 16\""},
-        {"other", "", "rule: \"(q + 2 * k) % 5 != 0\""},
+        {"other", "", "rule: \"(q + 2 * k) % 5 != 2\""},
         {"documents", "", "rule: \"doc[max(min(q, k_len - 1), 0)] == doc[k]\"", "doc: [Lk]"}}},
       {"sink", false, {{"no", ""}, {"yes", "sink: true\n"}}},
       {"offset",
