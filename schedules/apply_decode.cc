@@ -3,6 +3,7 @@
 #include <Halide.h>
 
 #include <algorithm>
+#include <numeric>
 
 #include "generator/pipeline/pipeline.h"
 #include "generator/spec/error.h"
@@ -49,17 +50,20 @@ void schedule_append(Stage& stage, const Plan& plan, const Machine& machine) {
 void schedule_decode(Stage& stage, const Plan& plan, const StageSchedule& params,
                      const Machine& machine) {
   const int vector = machine.vector_floats, lanes = std::min(vector, kCachePanel);
-  const int row_tile = static_cast<int>(params.get("row_tile"));
-  const int panels = static_cast<int>(params.get("panels"));
-  const int split = static_cast<int>(params.get("split"));
-  const int value_lanes = static_cast<int>(params.get("value_vectors")) * vector;
-  const Attention& a = plan.attention;
   const bool shared = stage.name == "decode_shared";
+  const int score_rows = static_cast<int>(params.get(shared ? "shared_rows" : "score_rows"));
+  const int value_rows = static_cast<int>(params.get(shared ? "shared_rows" : "value_rows"));
+  const int row_tile = std::lcm(score_rows, value_rows);  // what both kinds of tiles fill
+  const int panels = static_cast<int>(params.get(shared ? "shared_panels" : "panels"));
+  const int split = static_cast<int>(params.get("split"));
+  const int value_lanes =
+      static_cast<int>(params.get(shared ? "shared_vectors" : "value_vectors")) * vector;
+  const Attention& a = plan.attention;
   const int64_t group = a.heads / a.kv_heads;
   const int64_t sequences = shared ? plan.batch.max : 1;
   const int most_rows = round_up(sequences * plan.query_length.max * group, row_tile);
   const bool fixed = plan.queries().fixed() && (!shared || plan.batch.fixed());
-  const bool whole = fixed && sequences * plan.query_length.max * group % row_tile == 0;
+  const bool whole = fixed && sequences * plan.query_length.max * group % value_rows == 0;
   const RVar rc = stage.domains.at("rc").x, rd = stage.domains.at("rd").x,
              rl = stage.domains.at("rl").x, rv = stage.domains.at("rv").x;
   Var x_inner("x_inner"), y_outer("y_outer"), y_inner("y_inner"), d_outer("d_outer"),
@@ -80,14 +84,14 @@ void schedule_decode(Stage& stage, const Plan& plan, const StageSchedule& params
   scores.compute_root().align_bounds(y, row_tile);
   scores.update()
       .split(rc, rc_outer, rc_inner, panels)
-      .split(y, y_outer, y_inner, row_tile)
+      .split(y, y_outer, y_inner, score_rows)
       .split(x, x, x_inner, lanes)
       .reorder({x_inner, x, rc_inner, y_inner, y_outer, rc_outer})
       .vectorize(x_inner)
       .unroll(x)
       .unroll(rc_inner)
       .unroll(y_inner);
-  product.bound_extent(x, kCachePanel).bound_extent(c, panels).bound_extent(y, row_tile);
+  product.bound_extent(x, kCachePanel).bound_extent(c, panels).bound_extent(y, score_rows);
   product.compute_at(scores, y_outer)
       .store_in(MemoryType::Register)
       .vectorize(x, lanes, kRoundUp)
@@ -139,12 +143,12 @@ void schedule_decode(Stage& stage, const Plan& plan, const StageSchedule& params
 
   Func partial = find(stage, "partial"), value_product = find(stage, "value_product");
   partial.split(d, d_outer, d_inner, value_lanes, kRoundUp)
-      .split(r, r_outer, r_inner, row_tile, whole ? kRoundUp : TailStrategy::GuardWithIf)
+      .split(r, r_outer, r_inner, value_rows, whole ? kRoundUp : TailStrategy::GuardWithIf)
       .reorder(d_inner, r_inner, r_outer, d_outer)
       .vectorize(d_inner, vector, kRoundUp)
       .unroll(d_inner)
       .unroll(r_inner);
-  value_product.bound_extent(d, value_lanes).bound_extent(y, row_tile);
+  value_product.bound_extent(d, value_lanes).bound_extent(y, value_rows);
   value_product.compute_at(partial, r_outer)
       .store_in(MemoryType::Register)
       .vectorize(d, vector, kRoundUp)

@@ -177,14 +177,18 @@ void check_decode(const StageSchedule& stage, const Plan& plan, const Machine& m
   const int64_t panel_vectors = std::max<int64_t>(kCachePanel / lanes, 1);
   const std::string registers = " accumulators and their operands do not fit " +
                                 std::to_string(machine.vector_registers) + " registers";
-  check.rule("panels", fits(s.get("row_tile"), s.get("panels") * panel_vectors, machine),
-             times(s.get("row_tile"), s.get("panels") * panel_vectors) + registers);
-  check.rule("value_vectors", fits(s.get("row_tile"), s.get("value_vectors"), machine),
-             times(s.get("row_tile"), s.get("value_vectors")) + registers);
   const int64_t wide = padded_width(plan.attention.d_value, kCachePanel);
-  check.rule("value_vectors", wide % (s.get("value_vectors") * lanes) == 0,
-             "x " + std::to_string(lanes) + " lanes must divide the padded value width " +
-                 std::to_string(wide));
+  const char* tiles[][4] = {{"score_rows", "panels", "value_rows", "value_vectors"},
+                            {"shared_rows", "shared_panels", "shared_rows", "shared_vectors"}};
+  for (const auto& [score_rows, panels, value_rows, vectors] : tiles) {
+    check.rule(panels, fits(s.get(score_rows), s.get(panels) * panel_vectors, machine),
+               times(s.get(score_rows), s.get(panels) * panel_vectors) + registers);
+    check.rule(vectors, fits(s.get(value_rows), s.get(vectors), machine),
+               times(s.get(value_rows), s.get(vectors)) + registers);
+    check.rule(vectors, wide % (s.get(vectors) * lanes) == 0,
+               "x " + std::to_string(lanes) + " lanes must divide the padded value width " +
+                   std::to_string(wide));
+  }
 }
 
 void check_projection(const StageSchedule& stage, int64_t width, const Machine& machine,

@@ -143,45 +143,46 @@ StageSchedule attention_default(const Plan& plan, const Machine& machine) {
            {"softmax_level", 0}}};
 }
 
-// Attention of few queries reads K and V once, as fast as memory gives them: register tiles that
-// hold all rows of a KV head where they fit, so that what is loaded is used at once.
+// Attention of few queries reads K and V once, as fast as memory gives them, which asks for one
+// stream of lines that follow one another: a panel of K after the other, and whole rows of V. Rows
+// as many as fit beside them. Over shared keys there are many rows, and tiles as in any product.
 StageSchedule decode_default(const Plan& plan, const Machine& machine) {
   const Attention& a = plan.attention;
   const int lanes = machine.vector_floats;
   const int64_t rows = a.heads / a.kv_heads * plan.query_length.max;
   const int panel_vectors = std::max(kCachePanel / lanes, 1);
   // Splits grow with the cache, so that there are at most 128 of them.
-  int64_t split = 256;
+  int64_t split = 512;
   while (split < 4096 && plan.keys().max / split > 128) split *= 2;
-  // A panel is one vector, or several of a machine with short ones.
-  const int most_rows = (machine.vector_registers - panel_vectors - 1) / panel_vectors;
-  int row_tile = static_cast<int>(std::min<int64_t>(rows, std::min(most_rows, 4)));
-  if (plan.queries().fixed()) {
-    for (int tile : {4, 3, 5, 6, 7, 2}) {
-      if (rows % tile != 0 || tile > most_rows) continue;
-      row_tile = tile;
-      break;
+  // The most rows up to `most` beside so many vectors; of a fixed number of rows a divisor.
+  const auto tile_of = [&](int vectors, int most) {
+    int best = 1;
+    for (int tile = 2; tile <= most && tile <= rows; tile++) {
+      if (tile * vectors + vectors + 1 > machine.vector_registers) continue;
+      if (!plan.queries().fixed() || rows % tile == 0) best = tile;
     }
-  }
-  const auto fits = [&](int vectors) {
-    return row_tile * vectors + vectors + 1 <= machine.vector_registers;
+    return best;
   };
-  int panels = 1;
-  while (panels < 4 && fits(2 * panels * panel_vectors) &&
-         2 * panels * panel_vectors * row_tile <= 16)
-    panels *= 2;
   const int wide = static_cast<int>(padded_width(a.d_value, kCachePanel)) / lanes;
-  int value_vectors = 1;
+  int value_vectors = 1, shared_vectors = wide % 2 == 0 ? 2 : 1;
   for (int vectors = 2; vectors <= 8; vectors++) {
-    if (wide % vectors == 0 && fits(vectors) && row_tile * vectors <= 24) value_vectors = vectors;
+    if (wide % vectors == 0 && tile_of(vectors, 16 / vectors) >= std::min<int64_t>(rows, 2))
+      value_vectors = vectors;
   }
+  const int shared_panels = panel_vectors == 1 ? 2 : 1;
+  const int shared_rows = std::min(
+      {8, most_rows(machine, shared_panels * panel_vectors), most_rows(machine, shared_vectors)});
   return {"decode",
           {{"split", split},
-           {"row_tile", row_tile},
-           {"panels", panels},
+           {"score_rows", tile_of(panel_vectors, 4)},
+           {"panels", 1},
+           {"value_rows", tile_of(value_vectors, std::max(16 / value_vectors, 1))},
            {"value_vectors", value_vectors},
+           {"shared_rows", shared_rows},
+           {"shared_panels", shared_panels},
+           {"shared_vectors", shared_vectors},
            {"width_unroll", 4},
-           {"key_unroll", 4}}};
+           {"key_unroll", 2}}};
 }
 
 StageSchedule projection_default(const std::string& stage, int64_t width, int64_t depth,

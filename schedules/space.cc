@@ -47,11 +47,15 @@ const std::vector<ParamInfo>& stage_space(const std::string& stage) {
   };
   static const std::vector<ParamInfo> decode = {
       {"split", {64, 128, 256, 512, 1024, 2048, 4096}, "keys of one task"},
-      {"row_tile", {1, 2, 3, 4, 5, 6, 7, 8}, "rows of a register tile of either product"},
-      {"panels", {1, 2, 4}, "panels of 16 keys of a register tile of scores"},
-      {"value_vectors",
+      {"score_rows", {1, 2, 3, 4, 5, 6, 7, 8}, "rows of a register tile of scores"},
+      {"panels", {1, 2, 4}, "panels of 16 keys of that tile"},
+      {"value_rows", {1, 2, 3, 4, 5, 6, 7, 8}, "rows of a register tile of the product with V"},
+      {"value_vectors", {1, 2, 3, 4, 5, 6, 7, 8}, "vectors of V's width of that tile"},
+      {"shared_rows", {1, 2, 3, 4, 5, 6, 7, 8}, "rows of both tiles over keys that are shared"},
+      {"shared_panels", {1, 2, 4}, "panels of the tile of scores there"},
+      {"shared_vectors",
        {1, 2, 3, 4, 5, 6, 7, 8},
-       "vectors of V's width of a register tile of the product with V"},
+       "vectors of the tile of the product with V there"},
       {"width_unroll", {1, 2, 4, 8}, "steps over D unrolled"},
       {"key_unroll", {1, 2, 4, 8}, "steps over keys unrolled in the product with V"},
   };
