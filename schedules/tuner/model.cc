@@ -43,6 +43,7 @@ CostModel::CostModel(const StageProblem& problem)
 }
 
 double CostModel::cost(const StageSchedule& schedule) const {
+  if (schedule.stage == "decode") return decode(schedule);
   return schedule.stage == "attention" ? attention(schedule) : projection(schedule);
 }
 
@@ -80,6 +81,10 @@ double CostModel::tasks(const StageSchedule& s) const {
     return ceil_div(static_cast<double>(plan_.query_length.max),
                     static_cast<double>(s.get("query_block"))) *
            static_cast<double>(plan_.batch.max * plan_.attention.heads);
+  }
+  if (s.stage == "decode") {
+    return ceil_div(static_cast<double>(plan_.keys().max), static_cast<double>(s.get("split"))) *
+           static_cast<double>(plan_.batch.max * plan_.attention.kv_heads);
   }
   const ProjectionShape shape = shape_of(s.stage);
   const double panel = static_cast<double>(s.get("panel_vectors") * machine_.vector_floats);
@@ -196,6 +201,35 @@ double CostModel::attention(const StageSchedule& s) const {
   if (s.get("pack_keys") != 0) total += 2 * copied * width / kL3Bytes;
   if (s.get("pack_values") != 0) total += 2 * copied * value_width / kL3Bytes;
   return total * idle(tasks);
+}
+
+// The rows of all heads that share a KV head pass over its keys once; K and V come from memory.
+double CostModel::decode(const StageSchedule& s) const {
+  const Attention& a = plan_.attention;
+  const double lanes = machine_.vector_floats;
+  const double rows = static_cast<double>(a.heads / a.kv_heads * plan_.query_length.max);
+  const double keys = static_cast<double>(plan_.keys().max);
+  const double width = static_cast<double>(a.d_head);
+  const double value_width = static_cast<double>(padded_width(a.d_value, kCachePanel));
+  const double row_tile = static_cast<double>(s.get("row_tile"));
+  const double score_vectors = static_cast<double>(s.get("panels")) * kCachePanel / lanes;
+  const double value_vectors = static_cast<double>(s.get("value_vectors"));
+  const double passes = ceil_div(rows, row_tile);
+  const double splits = ceil_div(keys, static_cast<double>(s.get("split")));
+
+  double work =
+      passes * ceil_div(keys, score_vectors * lanes) *
+      (width * step(row_tile, score_vectors, static_cast<double>(s.get("width_unroll"))) + kTile);
+  work += rows * keys / lanes * kExp;
+  work += passes * (value_width / lanes / value_vectors) *
+          (keys * step(row_tile, value_vectors, static_cast<double>(s.get("key_unroll"))) +
+           splits * kTile);
+  work += splits * rows * value_width / lanes * 3;  // merged
+  const double bytes = keys * (width + value_width) * 4;
+  const double traffic = bytes / kL3Bytes + (passes - 1) * bytes / kL2Bytes;
+  const double sequences = static_cast<double>(plan_.batch.max * a.kv_heads);
+  const double tasks = this->tasks(s);
+  return (overlapped(work, traffic) * sequences + tasks * kTask) * idle(tasks);
 }
 
 double CostModel::projection(const StageSchedule& s) const {

@@ -23,6 +23,7 @@ class CostModel {
 
  private:
   double attention(const StageSchedule& s) const;
+  double decode(const StageSchedule& s) const;
   double projection(const StageSchedule& s) const;
   double step(double rows, double vectors, double unroll) const;
   double idle(double tasks) const;

@@ -102,6 +102,8 @@ void ProbeRunner::set_up(const Workload& workload, const std::vector<std::string
   };
   for (const std::string& stage : hello_.stages) {
     part_of_.push_back(index_of(stage));
+    // Copies of K and V, appending to a cache, merging and further outputs are attention's.
+    if (part_of_.back() == parts_) part_of_.back() = index_of("decode");
     if (part_of_.back() == parts_) part_of_.back() = index_of("attention");
     if (part_of_.back() == parts_) throw InternalError("no stage is called '" + stage + "'");
   }

@@ -137,5 +137,35 @@ TEST(Model, KnowsWhatIsFarWorse) {
   EXPECT_TRUE(of_projection.prunes(thin));
 }
 
+// Over a cache: tiles that hold all rows of a KV head beat those that read K and V again.
+TEST(Model, OfDecoding) {
+  const Problem problem(
+      "version: 1\nname: t\nop: attention\nheads: 16\nkv_heads: 4\nd_head: 64\nquery_length: 1\n"
+      "kv_cache: {capacity: 4096}\n",
+      "decode");
+  const CostModel model(problem.get());
+  const Candidates candidates(problem.get());
+  const StageSchedule& analytic = problem.get().analytic;
+  EXPECT_TRUE(candidates.contains(analytic));
+  EXPECT_FALSE(model.prunes(analytic));
+  Random random(3);
+  for (int i = 0; i < 50; ++i) {
+    const auto drawn = candidates.random(random);
+    ASSERT_TRUE(drawn);
+    EXPECT_TRUE(candidates.contains(*drawn));
+    EXPECT_GT(model.cost(*drawn), 0);
+  }
+  const auto with = [&](const char* name, int64_t value) {
+    StageSchedule schedule = analytic;
+    for (auto& [param, old] : schedule.params) {
+      if (param == name) old = value;
+    }
+    return model.cost(schedule);
+  };
+  EXPECT_EQ(analytic.get("row_tile"), 4);
+  EXPECT_LT(with("row_tile", 4), with("row_tile", 1));
+  EXPECT_LT(with("split", 512), with("split", 64));
+}
+
 }  // namespace
 }  // namespace mha
