@@ -371,18 +371,62 @@ void schedule_zero(Stage& stage, const Machine& machine) {
   output.vectorize(output.args()[0], machine.vector_floats, TailStrategy::GuardWithIf);
 }
 
+// Steps over the depth: numbers or pairs of them.
+RVar depth_of(const Stage& stage) {
+  return stage.domains.at("rk")[stage.products == Products::kSingles ? 0 : 1];
+}
+
+// The register tile of a projection. Pairs are multiplied one half after the other, or, where the
+// machine multiplies them whole, by a reduction over the lanes of a vector of pairs.
+void multiply(Func product, const LoopLevel& level, const Stage& stage, int vector, int unroll) {
+  const Halide::RDom& rk = stage.domains.at("rk");
+  if (stage.products == Products::kSingles) {
+    register_tile(product, level, i, j, rk, vector, unroll);
+    return;
+  }
+  Var inner("inner");
+  product.compute_at(level)
+      .store_in(MemoryType::Register)
+      .vectorize(i, vector, kRoundUp)
+      .unroll(i)
+      .unroll(j);
+  Halide::Stage update = product.update();
+  update.split(i, i, inner, vector, kRoundUp);
+  const RVar place = rk[0];
+  if (stage.products == Products::kPairs) {
+    update.reorder({place, inner, i, j, rk[1], rk[2]}).atomic().vectorize(place).vectorize(inner);
+  } else {
+    update.reorder({inner, i, j, place, rk[1], rk[2]}).vectorize(inner).unroll(place);
+  }
+  update.unroll(i).unroll(j);
+  if (unroll > 1) update.unroll(rk[1], unroll);
+}
+
+// The rows of a tile as they are multiplied, at `level`.
+void schedule_input_rows(Stage& stage, const LoopLevel& level, int row_tile, int vector) {
+  if (!stage.funcs.count("input_rows")) return;
+  Func held = find(stage, "input_rows");
+  held.compute_at(level).bound(j, 0, row_tile).bound_extent(Var("rows"), 1);
+  if (!held.has_update_definition()) {
+    held.vectorize(d, vector, TailStrategy::GuardWithIf);
+    return;
+  }
+  held.vectorize(d, vector, kRoundUp);
+  held.update().vectorize(stage.domains.at("ro").x, vector, TailStrategy::GuardWithIf);
+}
+
 void schedule_projection(Stage& stage, const StageSchedule& params, const Machine& machine,
                          bool exact) {
   const int vector = machine.vector_floats;
   const int row_tile = static_cast<int>(params.get("row_tile"));
   const int panel = static_cast<int>(params.get("panel_vectors")) * vector;
   Func output = find(stage, "output"), tile = find(stage, "tile"), product = find(stage, "product");
-  Var column = output.args()[0], t_outer("t_outer"), t_inner("t_inner"), c_outer("c_outer"),
-      c_inner("c_inner");
+  Var column = output.args()[0], row = stage.batch_rows ? b : t, t_outer("t_outer"),
+      t_inner("t_inner"), c_outer("c_outer"), c_inner("c_inner");
   const bool rows_inside = params.get("loop_order") == 1;
   const TailStrategy tail = exact ? kRoundUp : TailStrategy::GuardWithIf;
   output.split(column, c_outer, c_inner, panel, tail)
-      .split(t, t_outer, t_inner, row_tile, tail)
+      .split(row, t_outer, t_inner, row_tile, tail)
       .reorder({c_inner, t_inner, rows_inside ? t_outer : c_outer, rows_inside ? c_outer : t_outer})
       .vectorize(c_inner, vector, tail);
   // One whole tile at a time, which the divisions in output's definition hide where the tile is no
@@ -390,6 +434,7 @@ void schedule_projection(Stage& stage, const StageSchedule& params, const Machin
   product.bound(i, 0, panel).bound(j, 0, row_tile).bound_extent(Var("rows"), 1);
   product.bound_extent(Var("p"), 1);
   LoopLevel level(output, rows_inside ? t_outer : c_outer);
+  schedule_input_rows(stage, LoopLevel(output, t_outer), row_tile, vector);
   if (exact) {
     output.unroll(c_inner).unroll(t_inner);
   } else {
@@ -400,9 +445,8 @@ void schedule_projection(Stage& stage, const StageSchedule& params, const Machin
     level = LoopLevel(tile, Var::outermost());
     tile.store_in(MemoryType::Stack);
   }
-  register_tile(product, level, i, j, stage.domains.at("rk"), vector,
-                static_cast<int>(params.get("depth_unroll")));
-  prefetch(product.update(), stage.streams.at("weights"), stage.domains.at("rk").x,
+  multiply(product, level, stage, vector, static_cast<int>(params.get("depth_unroll")));
+  prefetch(product.update(), stage.streams.at("weights"), depth_of(stage),
            static_cast<int>(params.get("prefetch")));
 }
 
@@ -437,9 +481,10 @@ void apply_schedule(Program& program, const Plan& plan, const Schedule& schedule
       const int64_t panel = params.get("panel_vectors") * machine.vector_floats;
       // Buffers in the workspace are padded to whole tiles; the caller's tensors are not.
       const bool to_workspace = stage.name != "project_out";
+      const Range rows = stage.batch_rows ? plan.batch : plan.query_length;
       const bool exact =
-          to_workspace || (!plan.packed && plan.query_length.fixed() && plan.d_model % panel == 0 &&
-                           plan.query_length.max % params.get("row_tile") == 0);
+          to_workspace || (!plan.packed && rows.fixed() && plan.d_model % panel == 0 &&
+                           rows.max % params.get("row_tile") == 0);
       schedule_projection(stage, params, machine, exact);
       if (params.get("prefetch") > 0) unroll_prefetches(stage.pipeline);
     }

@@ -191,12 +191,17 @@ void check_decode(const StageSchedule& stage, const Plan& plan, const Machine& m
   }
 }
 
-void check_projection(const StageSchedule& stage, int64_t width, const Machine& machine,
-                      std::vector<std::string>& problems) {
+void check_projection(const StageSchedule& stage, const Plan& plan, int64_t width,
+                      const Machine& machine, std::vector<std::string>& problems) {
   Checker check(stage, problems);
   const Values s(stage);
   const int64_t lanes = machine.vector_floats;
-  check.rule("row_tile", fits(s.get("row_tile"), s.get("panel_vectors"), machine),
+  // Words of two bf16 stay while one half after the other is multiplied, and so does a mask.
+  Machine left = machine;
+  const bool halves = products_of(plan, has_bf16_dot(machine)) == Products::kHalves;
+  if (halves) left.vector_registers--;
+  check.rule("row_tile",
+             fits(s.get("row_tile") + Value(halves ? 1 : 0), s.get("panel_vectors"), left),
              times(s.get("row_tile"), s.get("panel_vectors")) +
                  " accumulators and their operands do not fit " +
                  std::to_string(machine.vector_registers) + " registers");
@@ -231,7 +236,7 @@ void check_rules(const StageSchedule& stage, const Plan& plan, const Machine& ma
   for (const Projection& projection : plan.projections) {
     if (projection_stage_name(projection) == stage.stage) width = projection.parts.front().width;
   }
-  check_projection(stage, width, machine, problems);
+  check_projection(stage, plan, width, machine, problems);
 }
 
 }  // namespace

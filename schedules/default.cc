@@ -10,9 +10,11 @@ namespace mha {
 namespace {
 
 // rows x vectors accumulators, one register for every vector loaded and one for a scalar (and one
-// for a product where there is no fused multiply-add), must fit the register file.
-int most_rows(const Machine& machine, int vectors) {
-  return (machine.vector_registers - vectors - (machine.fma ? 1 : 2)) / vectors;
+// for a product where there is no fused multiply-add), must fit the register file. Words of two
+// bf16 that are multiplied half by half take as many vectors again, and a mask.
+int most_rows(const Machine& machine, int vectors, bool halves = false) {
+  const int others = (halves ? 2 * vectors + 1 : vectors) + (machine.fma ? 1 : 2);
+  return (machine.vector_registers - others) / vectors;
 }
 
 int largest_at_most(const std::vector<int64_t>& values, int64_t bound) {
@@ -30,21 +32,23 @@ const std::vector<int64_t>& values_of(const std::string& stage, const std::strin
   throw std::out_of_range(param);
 }
 
-// Vectors of a tile over a width of so many vectors: 2 where they divide it, else the best divisor.
-int tile_vectors(int64_t vectors) {
+// Vectors of a tile over a width of so many vectors, at most `most`: 2 where they divide it, else
+// the best divisor.
+int tile_vectors(int64_t vectors, int most = 5) {
   for (int candidate : {2, 3, 4, 5, 1}) {
-    if (vectors % candidate == 0) return candidate;
+    if (candidate <= most && vectors % candidate == 0) return candidate;
   }
   return 1;
 }
 
 int tile_rows(const Machine& machine, const std::string& stage, const std::string& param,
-              int vectors, int64_t rows) {
+              int vectors, int64_t rows, bool halves = false) {
   // 8 x 2 beats 12 x 2 and 6 x 4 on Zen 5: 16 accumulators hide the latency of two FMA pipes
   // already.
-  const int wanted = std::min(most_rows(machine, vectors), vectors == 1   ? 12
-                                                           : vectors == 2 ? 8
-                                                                          : 16 / vectors + 1);
+  const int wanted =
+      std::min(most_rows(machine, vectors, halves), vectors == 1   ? 12
+                                                    : vectors == 2 ? 8
+                                                                   : 16 / vectors + 1);
   return largest_at_most(values_of(stage, param),
                          std::min<int64_t>(wanted, std::max<int64_t>(rows, 1)));
 }
@@ -185,17 +189,31 @@ StageSchedule decode_default(const Plan& plan, const Machine& machine) {
            {"key_unroll", 2}}};
 }
 
-StageSchedule projection_default(const std::string& stage, int64_t width, int64_t depth,
-                                 int64_t rows, bool fixed, const Machine& machine) {
-  const int vectors = tile_vectors((width + machine.vector_floats - 1) / machine.vector_floats);
-  const int row_tile = tile_rows(machine, stage, "row_tile", vectors, fixed ? rows : 8);
+// What a projection computes: rows by `depth` times weights of `width` columns; of a projection in
+// front of the attention the columns of a head.
+struct ProjectionShape {
+  int64_t width = 0, depth = 0;
+  Range rows;
+};
+
+StageSchedule projection_default(const std::string& stage, const Plan& plan,
+                                 const ProjectionShape& shape, const Machine& machine) {
+  const int64_t rows = shape.rows.max;
+  const bool fixed = shape.rows.fixed();
+  const bool halves = products_of(plan, has_bf16_dot(machine)) == Products::kHalves;
+  int most_vectors = 5;
+  while (most_rows(machine, most_vectors, halves) < 1) most_vectors--;
+  const int vectors =
+      tile_vectors((shape.width + machine.vector_floats - 1) / machine.vector_floats, most_vectors);
+  const int row_tile = tile_rows(machine, stage, "row_tile", vectors, fixed ? rows : 8, halves);
   // The output projection stores rows of the caller's tensor: neighbouring panels one after the
   // other, so that the lines of a row come together. A panel in front of the attention fills rows
   // of its own.
   int task_panels = 1, task_rows = 512;
   if (stage == "project_out" && fixed && rows >= 512) {
-    const int64_t panels = width / (vectors * machine.vector_floats);
-    const int64_t panel_bytes = vectors * machine.vector_floats * depth * 4;
+    const int64_t panels = shape.width / (vectors * machine.vector_floats);
+    const int64_t panel_bytes =
+        vectors * machine.vector_floats * shape.depth * dtype_bytes(plan.weights);
     while (task_panels < 4 && panels % (2 * task_panels) == 0 &&
            2 * task_panels * panel_bytes <= static_cast<int64_t>(machine.l2_bytes) / 2)
       task_panels *= 2;
@@ -216,7 +234,10 @@ StageSchedule projection_default(const std::string& stage, int64_t width, int64_
 }
 
 // Rows of queries that a projection sees as one sequence.
-Range projected_rows(const Plan& plan) { return plan.packed ? plan.rows() : plan.query_length; }
+Range projected_rows(const Plan& plan) {
+  if (plan.packed) return plan.rows();
+  return plan.query_length.max == 1 ? plan.batch : plan.query_length;
+}
 
 }  // namespace
 
@@ -226,9 +247,9 @@ Schedule default_schedule(const Plan& plan, const Machine& machine, int threads)
   for (const Projection& projection : plan.projections) {
     const bool of_keys = projection.parts.front().weight != "w_q" && !plan.self_length;
     const Range rows = of_keys && !plan.cache ? plan.key_length : projected_rows(plan);
-    schedule.stages.push_back(projection_default(projection_stage_name(projection),
-                                                 projection.parts.front().width, plan.d_model,
-                                                 rows.max, rows.fixed(), machine));
+    schedule.stages.push_back(
+        projection_default(projection_stage_name(projection), plan,
+                           {projection.parts.front().width, plan.d_model, rows}, machine));
   }
   for (const std::string& name : stage_names(plan)) {
     if (name == "decode") schedule.stages.push_back(decode_default(plan, machine));
@@ -236,9 +257,9 @@ Schedule default_schedule(const Plan& plan, const Machine& machine, int threads)
   }
   if (!plan.out_weight.empty()) {
     const Range rows = projected_rows(plan);
-    schedule.stages.push_back(projection_default("project_out", plan.d_model,
-                                                 plan.attention.heads * plan.attention.d_value,
-                                                 rows.max, rows.fixed(), machine));
+    schedule.stages.push_back(projection_default(
+        "project_out", plan, {plan.d_model, plan.attention.heads * plan.attention.d_value, rows},
+        machine));
   }
   return schedule;
 }

@@ -120,6 +120,10 @@ void read_caches(Machine* machine) {
 
 }  // namespace
 
+bool has_bf16_dot(const Machine& machine) {
+  return (machine.cpu_features & MHA_CPU_AVX512_BF16) != 0;
+}
+
 std::vector<std::string> named_targets() {
   std::vector<std::string> names;
   for (const Row& row : kRows) names.push_back(row.target);

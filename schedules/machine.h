@@ -20,6 +20,9 @@ struct Machine {
   uint64_t cpu_features = 0;   // MHA_CPU_* bits of the runtime's ABI
 };
 
+// Whether it multiplies pairs of bf16.
+bool has_bf16_dot(const Machine& machine);
+
 // The named targets that code can be generated for, in the order of the spec's table; caches are
 // those of a typical part.
 std::vector<std::string> named_targets();

@@ -94,6 +94,10 @@ std::string plan_key(const Plan& plan) {
   const auto add = [&](const std::string& name, const std::string& value) {
     key += " " + name + "=" + value;
   };
+  if (plan.dtype != Dtype::kF32) add("dtype", dtype_name(plan.dtype));
+  if (plan.op == Op::kBlock && plan.weights != Dtype::kF32) {
+    add("weights", dtype_name(plan.weights));
+  }
   // A block's activations have one layout.
   if (plan.op == Op::kAttention) add("layout", plan.layout == Layout::kBshd ? "bshd" : "bhsd");
   if (plan.packed) key += " packed";

@@ -35,6 +35,7 @@ std::string Schedule::text() const {
 Blocking blocking_of(const Schedule& schedule, const Machine& machine) {
   Blocking blocking;
   blocking.lanes = machine.vector_floats;
+  blocking.bf16_dot = has_bf16_dot(machine);
   for (const StageSchedule& stage : schedule.stages) {
     if (stage.stage == "attention") {
       AttentionBlocking& a = blocking.attention;

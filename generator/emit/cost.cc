@@ -67,7 +67,7 @@ int64_t call_flops(const Plan& plan, const Lengths& lengths) {
 
 int64_t call_bytes(const Plan& plan, const Lengths& lengths) {
   const Attention& a = plan.attention;
-  int64_t floats = 0;
+  int64_t floats = 0, weights = 0, rows_of_weights = 0;
   if (plan.op == Op::kAttention) {
     floats += lengths.batch * lengths.query * a.heads * (a.d_head + a.d_value);
     floats += lengths.batch * lengths.key * a.kv_heads * (a.d_head + a.d_value);
@@ -75,14 +75,17 @@ int64_t call_bytes(const Plan& plan, const Lengths& lengths) {
     bool memory = false;
     for (const Projection& projection : plan.projections) {
       memory = memory || projection.input == "memory";
-      floats += plan.d_model * columns_of(projection);
+      weights += plan.d_model * columns_of(projection);
+      rows_of_weights += columns_of(projection);
       for (const ProjectionPart& part : projection.parts) {
         if (!part.bias.empty()) floats += part.heads * part.width;
       }
     }
     floats += 2 * lengths.batch * lengths.query * plan.d_model;  // x and output
     if (memory) floats += lengths.batch * lengths.key * plan.d_model;
-    floats += a.heads * a.d_value * plan.d_model;  // w_o
+    weights += a.heads * a.d_value * plan.d_model;  // w_o
+    rows_of_weights += plan.d_model;
+    if (plan.weights == Dtype::kInt8) floats += rows_of_weights;  // their scales
     if (!plan.out_bias.empty()) floats += plan.d_model;
   }
   const int64_t rows = lengths.batch * a.heads * lengths.query;
@@ -94,7 +97,7 @@ int64_t call_bytes(const Plan& plan, const Lengths& lengths) {
     if (output.starts_with("top_")) floats += rows * plan.top_k;
     if (output == "weights" || output.starts_with("scores")) floats += rows * lengths.key;
   }
-  return bytes + floats * kFloatBytes;
+  return bytes + weights * dtype_bytes(plan.weights) + floats * kFloatBytes;
 }
 
 }  // namespace mha

@@ -30,18 +30,6 @@ int64_t aligned(int64_t bytes) {
   return (bytes + MHA_WORKSPACE_ALIGNMENT - 1) / MHA_WORKSPACE_ALIGNMENT * MHA_WORKSPACE_ALIGNMENT;
 }
 
-int64_t dtype_bytes(Dtype dtype) {
-  switch (dtype) {
-    case Dtype::kInt8:
-      return 1;
-    case Dtype::kBF16:
-    case Dtype::kF16:
-      return 2;
-    default:
-      return 4;
-  }
-}
-
 int64_t buffer_bytes(const BufferInfo& buffer, const Plan& plan) {
   int64_t bytes = dtype_bytes(buffer.dtype);
   for (const Extent& extent : buffer.extents) bytes *= largest(extent, plan);
@@ -55,9 +43,12 @@ int64_t most_scratch(const Variant& variant) {
 }
 
 int64_t pack_bytes(const Program& program) {
-  int64_t floats = 0;
-  for (const PackInfo& pack : program.packs) floats += pack.rows * pack.columns;
-  return floats * 4;
+  int64_t bytes = 0;
+  for (const PackInfo& pack : program.packs) {
+    const int64_t columns = pack.kind == PackKind::kMatrix ? pack.columns : 1;
+    bytes += pack.rows * columns * dtype_bytes(pack.dtype);
+  }
+  return bytes;
 }
 
 int64_t ceil_div(int64_t n, int64_t by) { return (n + by - 1) / by; }
@@ -232,9 +223,7 @@ ordered_json make_manifest(const ManifestInput& input) {
   for (const TensorInfo& tensor : input.largest().program.tensors) {
     manifest["tensors"].push_back({{"name", tensor.name},
                                    {"role", tensor.output ? "output" : "input"},
-                                   {"dtype", tensor.dtype == Dtype::kI32    ? "i32"
-                                             : tensor.dtype == Dtype::kBool ? "bool"
-                                                                            : "f32"},
+                                   {"dtype", dtype_name(tensor.dtype)},
                                    {"shape", shape_text(tensor, plan)}});
   }
   if (variant.program.cache) manifest["cache"] = cache_json(*variant.program.cache);

@@ -187,11 +187,12 @@ std::vector<Bounds> operand_extents(const Operand& operand, const Program& progr
     }
   } else if (operand.kind == Operand::kPack) {
     const PackInfo& pack = program.packs.at(operand.index);
-    if (pack.vector) {
+    if (pack.kind != PackKind::kMatrix) {
       extents = {{pack.rows, pack.rows}};
     } else {
-      const int64_t panels = pack.rows / pack.panel;
-      extents = {{pack.panel, pack.panel}, {pack.columns, pack.columns}, {panels, panels}};
+      const int64_t panels = pack.rows / pack.panel, steps = pack.columns / pack.pair;
+      if (operand.axes.size() == 4) extents.push_back({pack.pair, pack.pair});
+      extents.insert(extents.end(), {{pack.panel, pack.panel}, {steps, steps}, {panels, panels}});
     }
   } else if (program.cache) {
     extents = cache_extents(operand, *program.cache, plan);

@@ -249,7 +249,12 @@ class Builder {
         parts[p].scale = part.scale;
         parts.point(p, offsetof(mha_pack_part, row_sources), numbers(part.row_sources));
       }
-      rows[i].vector = from[i].vector;
+      static_assert(int{MHA_PACK_MATRIX} == int(PackKind::kMatrix) &&
+                    int{MHA_PACK_VECTOR} == int(PackKind::kVector) &&
+                    int{MHA_PACK_SCALES} == int(PackKind::kScales));
+      rows[i].kind = static_cast<uint32_t>(from[i].kind);
+      rows[i].dtype = dtype_of(from[i].dtype);
+      rows[i].pair = static_cast<uint32_t>(from[i].pair);
       rows[i].panel = static_cast<uint32_t>(from[i].panel);
       rows[i].rows = from[i].rows;
       rows[i].columns = from[i].columns;

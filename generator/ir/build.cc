@@ -71,6 +71,7 @@ class Builder {
       case Dtype::kF16:
         return builder_.getF16Type();
       case Dtype::kInt8:
+        return builder_.getI8Type();
       case Dtype::kI32:
       case Dtype::kBool:
         break;

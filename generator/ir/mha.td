@@ -71,7 +71,7 @@ def Mha_OffsetAttr : EnumAttr<Mha_Dialect, Mha_Offset, "offset"> {
 def Mha_Float : AnyTypeOf<[F32, BF16, F16]>;
 def Mha_Activation : TensorRankOf<[Mha_Float], [3]>;  // [B, S, M]
 def Mha_Heads : TensorRankOf<[Mha_Float], [4]>;       // [B, S, H, D] or [B, H, S, D]
-def Mha_Matrix : TensorRankOf<[Mha_Float], [2]>;      // [rows, columns]
+def Mha_Matrix : TensorRankOf<[Mha_Float, I8], [2]>;  // [rows, columns]
 def Mha_Vector : TensorRankOf<[Mha_Float], [1]>;      // [rows]
 def Mha_Indices : TensorRankOf<[I32], [1]>;           // [B], or [B + 1]
 def Mha_Mask : TensorRankOf<[I1, F32], [4]>;          // [B, H, Lq, Lk]
@@ -116,7 +116,7 @@ def WeightOp : Mha_KernelPart<"weight", [Mha_NamesResults]> {
   let summary = "A weight that is packed once, before any call";
   let description = [{
     Row-major, as models store it: a matrix is [rows of the product, columns], a bias [rows]. The element type
-    is the one it is packed in.
+    is the one it is packed in; i8 comes with one scale for each row.
   }];
   let arguments = (ins StrAttr:$name);
   let results = (outs AnyTypeOf<[Mha_Matrix, Mha_Vector]>:$value);

@@ -72,6 +72,10 @@ std::string attention_text(const Attention& a) {
 std::string plan_text(const Plan& plan) {
   const bool block = plan.op == Op::kBlock;
   std::string text = fmt::format("{}: {}", plan.name, block ? "block" : "attention");
+  if (plan.dtype != Dtype::kF32) text += fmt::format(" in {}", dtype_name(plan.dtype));
+  if (block && plan.weights != Dtype::kF32) {
+    text += fmt::format(", weights {}", dtype_name(plan.weights));
+  }
   if (!block) text += plan.layout == Layout::kBshd ? ", bshd" : ", bhsd";
   text += fmt::format(", B = {}, Lq = {}, Lk = {}", range_text(plan.batch),
                       range_text(plan.query_length),

@@ -43,6 +43,7 @@ class Reader {
       if (project.getHeads() != attention_op.getOutput())
         refuse("project_out must read the attention's output");
       plan_.out_weight = weight_name(project.getWeight());
+      matrix(project.getWeight());
       if (project.getBias()) plan_.out_bias = weight_name(project.getBias());
       returned(project.getY(), attention_op);
     }
@@ -62,6 +63,22 @@ class Reader {
     if (ops.size() != 1)
       refuse(fmt::format("it has {} operations mha.{}, not one", ops.size(), what));
     return ops.front();
+  }
+
+  Dtype dtype_of(Value value) {
+    mlir::Type type = llvm::cast<mlir::RankedTensorType>(value.getType()).getElementType();
+    if (type.isF32()) return Dtype::kF32;
+    if (type.isBF16()) return Dtype::kBF16;
+    if (type.isF16()) return Dtype::kF16;
+    if (type.isInteger(8)) return Dtype::kInt8;
+    refuse("a tensor is of a type that back ends do not know");
+  }
+  // Matrices of one kernel are stored alike.
+  void matrix(Value weight) {
+    const Dtype dtype = dtype_of(weight);
+    if (seen_matrix_ && dtype != plan_.weights) refuse("its weights are of several types");
+    seen_matrix_ = true;
+    plan_.weights = dtype;
   }
 
   std::string input_name(Value value) {
@@ -85,6 +102,7 @@ class Reader {
     const HeadAxes q = head_axes(op.getQ(), op.getLayout()),
                    v = head_axes(op.getV(), op.getLayout());
     Attention& attention = plan_.attention;
+    plan_.dtype = dtype_of(op.getQ());
     attention.all_heads = q.heads;
     attention.all_kv_heads = v.heads;
     computed_heads(op.getPruned().value_or(llvm::ArrayRef<int64_t>()));
@@ -223,6 +241,7 @@ class Reader {
 
   void add_part(Projection& projection, Value weight, Value bias, Value y, double scale) {
     const HeadAxes axes = head_axes(y);
+    matrix(weight);
     const std::string name = weight_name(weight);
     projection.parts.push_back(
         {name, bias ? weight_name(bias) : "", part_heads(name, axes.heads), axes.width, scale});
@@ -264,6 +283,7 @@ class Reader {
 
   KernelOp kernel_;
   Plan plan_;
+  bool seen_matrix_ = false;
 };
 
 }  // namespace

@@ -48,7 +48,8 @@ struct ProjectionBlocking {
 };
 
 struct Blocking {
-  int lanes = 16;  // f32 lanes of a vector: widths in the workspace are padded to it
+  int lanes = 16;         // f32 lanes of a vector: widths in the workspace are padded to it
+  bool bf16_dot = false;  // the machine multiplies pairs of bf16 and adds both to an f32
   AttentionBlocking attention;
   DecodeBlocking decode;
   std::map<std::string, ProjectionBlocking> projections;  // by stage name
@@ -73,6 +74,18 @@ inline bool decodes(const Plan& plan) {
 // Head width in the workspace: padded to whole vectors, so that no inner loop has a remainder.
 inline int64_t padded_width(int64_t width, int lanes) {
   return (width + lanes - 1) / lanes * lanes;
+}
+
+// Whether products of q with K, and of probabilities with V, take pairs of bf16: else every operand
+// of an inner loop is f32.
+inline bool takes_pairs(const Plan& plan, bool bf16_dot) {
+  return bf16_dot && plan.dtype == Dtype::kBF16;
+}
+
+// How a block's projections multiply.
+inline Products products_of(const Plan& plan, bool bf16_dot) {
+  if (plan.weights != Dtype::kBF16) return Products::kSingles;
+  return takes_pairs(plan, bf16_dot) ? Products::kPairs : Products::kHalves;
 }
 
 Program build_program(const Plan& plan, const Blocking& blocking);

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "generator/pipeline/head_rows.h"
+#include "generator/pipeline/precision.h"
 #include "generator/pipeline/stages.h"
 #include "generator/spec/error.h"
 
@@ -28,10 +29,12 @@ class Builder {
   Program build() {
     key_symbol_ = plan_.self_length ? Symbol::kQuery : Symbol::kKey;
     if (plan_.op == Op::kBlock) {
-      inputs_["x"] = add_rows_tensor("x", false, queries(), {fixed(plan_.d_model)});
+      inputs_["x"] =
+          add_rows_tensor("x", false, queries(), {fixed(plan_.d_model)}, {2, 1, 0}, plan_.dtype);
       for (const Projection& projection : plan_.projections) {
         if (projection.input == "memory" && !inputs_.count("memory"))
-          inputs_["memory"] = add_rows_tensor("memory", false, keys(), {fixed(plan_.d_model)});
+          inputs_["memory"] = add_rows_tensor("memory", false, keys(), {fixed(plan_.d_model)},
+                                              {2, 1, 0}, plan_.dtype);
       }
       for (const Projection& projection : plan_.projections) add_projection(projection);
       add_norm_weights();
@@ -63,6 +66,11 @@ class Builder {
   }
   // Lk of the call; of a packed batch, and with a cache, that of its longest sequence.
   Extent all_keys(int round = 1) const { return {1, key_symbol_, round}; }
+  // Buffers between stages hold bf16 where products of pairs read them, else f32.
+  Dtype head_dtype() const {
+    return takes_pairs(plan_, blocking_.bf16_dot) ? Dtype::kBF16 : Dtype::kF32;
+  }
+  Dtype concat_dtype() const { return plan_.weights == Dtype::kBF16 ? head_dtype() : Dtype::kF32; }
   int64_t padded(int64_t width) const { return padded_width(width, blocking_.lanes); }
 
   Operand add_tensor(TensorInfo tensor, std::vector<int> axes = {}) {
@@ -73,8 +81,8 @@ class Builder {
     program_.tensors.push_back(std::move(tensor));
     return {Operand::kTensor, static_cast<int>(program_.tensors.size()) - 1, std::move(axes)};
   }
-  Operand add_buffer(std::string name, std::vector<Extent> extents) {
-    program_.buffers.push_back({std::move(name), Dtype::kF32, std::move(extents)});
+  Operand add_buffer(std::string name, std::vector<Extent> extents, Dtype dtype = Dtype::kF32) {
+    program_.buffers.push_back({std::move(name), dtype, std::move(extents)});
     return {Operand::kBuffer, static_cast<int>(program_.buffers.size()) - 1, {}};
   }
 
@@ -130,7 +138,7 @@ class Builder {
         source.weight_operand = add_tensor({name, false, Dtype::kF32, {fixed(count)}});
       } else {
         PackInfo vector;
-        vector.vector = true;
+        vector.kind = PackKind::kVector;
         vector.rows = count;
         vector.parts = {{weight_index(name, {count}), 0, 1, count, count}};
         program_.packs.push_back(std::move(vector));
@@ -182,8 +190,9 @@ class Builder {
   }
 
   // Rows of a buffer of ours are dense.
-  static ImageParam buffer_input(const std::string& name, int64_t width) {
-    ImageParam input(Float(32), 4, name);
+  static ImageParam buffer_input(const std::string& name, int64_t width,
+                                 Dtype dtype = Dtype::kF32) {
+    ImageParam input(halide_type(dtype), 4, name);
     input.dim(0).set_bounds(0, static_cast<int>(width));
     input.dim(1).set_stride(static_cast<int>(width));
     return input;
@@ -201,11 +210,7 @@ class Builder {
     const bool of_keys = projection.parts.front().weight != "w_q";
     PackInfo matrix, bias;
     matrix.panel = block.panel;
-    matrix.columns = plan_.d_model;
-    matrix.col_groups = 1;
-    matrix.col_width = matrix.col_padded = plan_.d_model;
-    bias.vector = true;
-    bias.panel = block.panel;
+    matrix.columns = matrix.col_width = plan_.d_model;
     int64_t heads = 0;
     for (const ProjectionPart& part : projection.parts) {
       const int64_t rows = all_heads(part) * part.width;
@@ -223,23 +228,28 @@ class Builder {
       }
       heads += part.heads;
     }
-    matrix.rows = bias.rows = heads * wide;
+    matrix.rows = heads * wide;
     const int round = std::lcm(block.row_tile, blocking_.attention.key_tile);
+    Extent sequences = batch();
+    const bool of_memory = of_keys && !plan_.self_length && !plan_.cache;
+    if (batch_rows() && !of_memory) sequences.round = block.row_tile;
     Operand buffer = add_buffer(
-        name, {fixed(wide), of_keys ? keys(round) : queries(round), fixed(heads), batch()});
+        name, {fixed(wide), of_keys ? keys(round) : queries(round), fixed(heads), sequences},
+        head_dtype());
 
     ProjectionInputs in;
-    in.input = ImageParam(Float(32), 3, projection.input);
+    in.input = ImageParam(halide_type(plan_.dtype), 3, projection.input);
     in.operand = inputs_.at(projection.input);
     in.columns = plan_.d_model;
+    set_rows(in, of_memory);
     add_packs(in, std::move(matrix), std::move(bias));
-    set_rows(in, of_keys && !plan_.self_length && !plan_.cache);
     in.output = buffer;
+    in.output_type = halide_type(head_dtype());
     in.output_heads = heads;
     in.output_width = wide;
     program_.stages.push_back(build_projection(name, blocking_, in));
 
-    ImageParam input = buffer_input(name + "_heads", wide);
+    ImageParam input = buffer_input(name + "_heads", wide, head_dtype());
     int64_t first = 0;
     for (const ProjectionPart& part : projection.parts) {
       // Behind the last row of a packed sequence stands the next one, or nothing.
@@ -257,16 +267,46 @@ class Builder {
     return part.weight == "w_q" ? plan_.attention.kept_heads : plan_.attention.kept_kv_heads;
   }
 
+  // The matrix, whose columns are padded here where they lie in pairs, its scales, and the biases.
   void add_packs(ProjectionInputs& in, PackInfo matrix, PackInfo bias) {
-    program_.packs.push_back(std::move(matrix));
-    in.weights_pack = static_cast<int>(program_.packs.size()) - 1;
+    in.weights = matrix.dtype = plan_.weights;
+    in.products = products_of(plan_, blocking_.bf16_dot);
+    if (in.products != Products::kSingles) matrix.pair = 2;
+    const auto even = [&](int64_t n) { return (n + matrix.pair - 1) / matrix.pair * matrix.pair; };
+    matrix.columns = even(matrix.columns);
+    matrix.col_padded = even(std::max(matrix.col_padded, matrix.col_width));
+    const auto add = [&](PackInfo pack) {
+      program_.packs.push_back(std::move(pack));
+      return static_cast<int>(program_.packs.size()) - 1;
+    };
+    PackInfo scales = matrix;
+    in.weights_pack = add(std::move(matrix));
+    if (plan_.weights == Dtype::kInt8) {
+      scales.kind = PackKind::kScales;
+      scales.dtype = Dtype::kF32;
+      in.scales_pack = add(scales);
+    }
     if (bias.parts.empty()) return;
-    program_.packs.push_back(std::move(bias));
-    in.bias_pack = static_cast<int>(program_.packs.size()) - 1;
+    bias.kind = PackKind::kVector;
+    bias.panel = scales.panel;
+    bias.rows = scales.rows;
+    in.bias_pack = add(std::move(bias));
+  }
+
+  // Sequences of one row: they are the rows of one product, lest each of them read the weights.
+  bool batch_rows() const {
+    return !plan_.packed && plan_.query_length.max == 1 && plan_.batch.max > 1;
   }
 
   // The rows that a projection reads: of each sequence, or of all as one.
   void set_rows(ProjectionInputs& in, bool of_keys) const {
+    if (!of_keys && batch_rows()) {
+      in.rows = plan_.batch;
+      in.rows_symbol = Symbol::kBatch;
+      in.batch_symbol = Symbol::kOne;
+      in.batch_rows = true;
+      return;
+    }
     in.rows = of_keys ? plan_.key_length : plan_.packed ? plan_.rows() : plan_.query_length;
     in.rows_symbol = of_keys ? Symbol::kKey : plan_.packed ? Symbol::kRows : Symbol::kQuery;
     in.batch_symbol = plan_.packed ? Symbol::kOne : Symbol::kBatch;
@@ -323,7 +363,8 @@ class Builder {
       if (name == "output" && plan_.op == Op::kAttention) {
         outputs_[name] = add_heads_tensor(name, true, a.all_heads, a.d_value, queries());
       } else if (name == "output") {
-        outputs_[name] = add_rows_tensor(name, true, queries(), {fixed(plan_.d_model)});
+        outputs_[name] =
+            add_rows_tensor(name, true, queries(), {fixed(plan_.d_model)}, {2, 1, 0}, plan_.dtype);
       } else if (name == "mean_weights") {
         outputs_[name] = add_rows_tensor(name, true, queries(), {all_keys()});
       } else {
@@ -382,8 +423,10 @@ class Builder {
       const int round = projection == blocking_.projections.end() ? 1 : projection->second.row_tile;
       in.output_width = padded(a.d_value);
       in.output_dense = true;
+      in.output_type = halide_type(concat_dtype());
       concat_ =
-          add_buffer("concat", {fixed(in.output_width), queries(round), fixed(a.heads), batch()});
+          add_buffer("concat", {fixed(in.output_width), queries(round), fixed(a.heads), batch()},
+                     concat_dtype());
       in.output = concat_;
     }
     if (decodes(plan_)) {
@@ -435,8 +478,8 @@ class Builder {
     const ProjectionBlocking& block = blocking_.projections.at("project_out");
     const int64_t wide = padded(a.d_value);
     PackInfo matrix, bias;
-    matrix.panel = bias.panel = block.panel;
-    matrix.rows = bias.rows = (plan_.d_model + block.panel - 1) / block.panel * block.panel;
+    matrix.panel = block.panel;
+    matrix.rows = (plan_.d_model + block.panel - 1) / block.panel * block.panel;
     matrix.columns = a.heads * wide;
     matrix.col_groups = a.heads;
     matrix.col_width = a.d_value;
@@ -449,13 +492,12 @@ class Builder {
                   plan_.d_model,
                   1.0};
     matrix.parts = {part};
-    bias.vector = true;
     if (!plan_.out_bias.empty()) {
       part.weight = weight_index(plan_.out_bias, {plan_.d_model});
       bias.parts = {part};
     }
     ProjectionInputs in;
-    in.input = buffer_input("concat", wide);
+    in.input = buffer_input("concat", wide, concat_dtype());
     in.operand = concat_;
     in.heads = a.heads;
     in.width = wide;
@@ -463,6 +505,7 @@ class Builder {
     add_packs(in, std::move(matrix), std::move(bias));
     set_rows(in, false);
     in.output = outputs_.at("output");
+    in.output_type = halide_type(plan_.dtype);
     in.output_width = plan_.d_model;
     program_.stages.push_back(build_projection("project_out", blocking_, in));
   }

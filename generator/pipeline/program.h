@@ -67,9 +67,12 @@ struct PackPart {
   std::vector<int64_t> row_sources = {};  // the weight's group that is group g; empty: g
   bool operator==(const PackPart&) const = default;
 };
+enum class PackKind { kMatrix, kVector, kScales };
 struct PackInfo {
-  bool vector = false;
+  PackKind kind = PackKind::kMatrix;
+  Dtype dtype = Dtype::kF32;
   int panel = 1;
+  int pair = 1;  // columns that lie together, of each row of a panel
   int64_t rows = 0, columns = 1;
   int64_t col_groups = 1, col_width = 1, col_padded = 1;
   std::vector<int64_t> col_sources = {};  // the weight's group that is group g; empty: g
@@ -93,8 +96,10 @@ struct Operand {
     kPageTable,
     kSequences
   } kind = kTensor;
-  int index = 0;          // into the lists below; for scalars the Symbol
-  std::vector<int> axes;  // tensors: axes[i] is the tensor's axis that is dimension i
+  int index = 0;  // into the lists below; for scalars the Symbol
+  // Tensors: axes[i] is the tensor's axis that is dimension i. Packed matrices: one entry for each
+  // dimension that the stage sees, of whatever value.
+  std::vector<int> axes;
 };
 
 // One axis of a stage's grid of tasks: ceil(scale * symbol / tile) of them.
@@ -103,6 +108,12 @@ struct GridAxis {
   Symbol symbol = Symbol::kOne;
   int tile = 1;
 };
+
+// How a projection multiplies a row x by weights: number by number, x[k] W[k]; the same, of weights
+// whose columns k and k + 1 are the halves of one word; or by the machine's own products of pairs
+// of bfloat16, x[k] W[k] + x[k + 1] W[k + 1]. The domain "rk" of the last two begins with the place
+// in the pair.
+enum class Products { kSingles, kHalves, kPairs };
 
 // One ahead-of-time compiled function. It has no parallel loop: a call computes one task of the
 // grid, which it learns from scalar operands kTask0...
@@ -120,6 +131,8 @@ struct Stage {
   std::map<std::string, Halide::Func> funcs;  // by the names that schedules use
   std::map<std::string, Halide::RDom> domains;
   std::map<std::string, Halide::ImageParam> streams;  // what a task reads row by row: k, v, weights
+  Products products = Products::kSingles;             // of a projection
+  bool batch_rows = false;  // the rows of a projection are the sequences of the batch, one of each
   // Where there is a mask: whether its keys lie next to each other, which vector loads need.
   Halide::Expr dense_mask;
 };

@@ -82,6 +82,7 @@ struct AttentionInputs {
   Operand output;             // (d, t, h, b)
   bool output_dense = false;  // its heads are those that are computed, else the caller's
   int64_t output_width = 0;   // Dv, or padded where the output lies in the workspace
+  Halide::Type output_type = Halide::Float(32);
   // (t, h, b) each, or index -1: lse in natural units; the row's max, in the unit of the scores,
   // and 1 / sum of exp, which the stages over pairs read.
   Operand lse, row_max, row_scale;
@@ -153,20 +154,26 @@ struct ZeroInputs {
 };
 Stage build_zero(const Plan& plan, const ZeroInputs& inputs);
 
-// y = x W^T + b. x is (m, t, b), or (d, t, head, b) read as columns head * width + d.
+// y = x W^T + b. x is (m, t, b), or (d, t, head, b) read as columns head * width + d, and of any
+// float type, as its input says; sums are float32.
 struct ProjectionInputs {
   Halide::ImageParam input;
   Operand operand;
   int64_t heads = 0;  // of a 4-D input; 0: the input is 3-D
   int64_t columns = 0, width = 0;
+  Dtype weights = Dtype::kF32;  // as they are packed
+  Products products = Products::kSingles;
   int weights_pack = -1, bias_pack = -1;
+  int scales_pack = -1;  // of int8
   Range rows;
   Symbol rows_symbol = Symbol::kQuery;
   Symbol batch_symbol = Symbol::kBatch;  // kOne: all rows are one sequence
+  bool batch_rows = false;               // row r is the only row of sequence r
   Operand output;
   int64_t output_heads =
       0;  // > 0: output (d, t, head, b), output_width wide, rows padded; 0: (n, t, b), exact
   int64_t output_width = 0;
+  Halide::Type output_type = Halide::Float(32);
 };
 Stage build_projection(const std::string& name, const Blocking& blocking,
                        const ProjectionInputs& inputs);

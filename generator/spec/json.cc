@@ -12,23 +12,7 @@ Json range(const Range& r) {
   return {{"min", r.min}, {"max", r.max}};
 }
 
-const char* name(Dtype dtype) {
-  switch (dtype) {
-    case Dtype::kF32:
-      return "f32";
-    case Dtype::kBF16:
-      return "bf16";
-    case Dtype::kF16:
-      return "f16";
-    case Dtype::kInt8:
-      return "int8";
-    case Dtype::kI32:
-      return "i32";
-    case Dtype::kBool:
-      return "bool";
-  }
-  return "";
-}
+const char* name(Dtype dtype) { return dtype_name(dtype); }
 const char* name(QueryOffset offset) {
   switch (offset) {
     case QueryOffset::kStart:

@@ -32,6 +32,8 @@ struct Range {
 enum class Op { kBlock, kAttention };
 enum class Layout { kBshd, kBhsd };
 enum class Dtype { kF32, kBF16, kF16, kInt8, kI32, kBool };
+const char* dtype_name(Dtype dtype);  // as configs say it: "bf16"
+int64_t dtype_bytes(Dtype dtype);     // of one element
 // Where query 0 stands among the keys: 0; (key length of the sequence) - Lq; a tensor [B].
 enum class QueryOffset { kStart, kEnd, kInput };
 enum class MaskTensor { kNone, kBool, kAdditive };

@@ -21,8 +21,6 @@ std::vector<Diagnostic> unsupported(const Spec& spec) {
   };
   const Unbuilt table[] = {
       {spec.dtype != Dtype::kF32, "dtype", "a dtype other than f32 is", "dtype: f32"},
-      {spec.op == Op::kBlock && spec.dtype == Dtype::kF32 && spec.weights != Dtype::kF32, "weights",
-       "weights stored as other than f32 are", "weights: f32"},
       {spec.softcap.has_value(), "softcap", "softcap is", ""},
       {spec.alibi, "alibi", "alibi is", ""},
       {!spec.score_rule.empty(), "score_rule", "score rules are", ""},

@@ -104,7 +104,7 @@ struct mha_weights {
   uint32_t abi;
   uint8_t* data;  // all packed arrays in one block
   size_t bytes;
-  float** packs;  // one a mha_pack_info
+  uint8_t** packs;  // one a mha_pack_info
 };
 
 #pragma GCC visibility push(hidden)

@@ -113,6 +113,29 @@ bool set_cache_argument(const Call& call, uint32_t kind, Argument* argument) {
   }
 }
 
+// A packed array as a stage sees it; `rank` matters where it is a matrix of pairs.
+void set_pack(const mha_pack_info& info, uint8_t* data, uint32_t rank, Argument* argument) {
+  if (info.kind != MHA_PACK_MATRIX) {
+    set_buffer(argument, data, MHA_F32, 1);
+    set_dimension(argument, 0, info.rows, 1);
+    return;
+  }
+  const int64_t panel = info.panel, panels = info.rows / panel, steps = info.columns / info.pair;
+  if (info.pair == 2 && rank == 4) {
+    set_buffer(argument, data, info.dtype, 4);
+    set_dimension(argument, 0, 2, 1);
+    set_dimension(argument, 1, panel, 2);
+    set_dimension(argument, 2, steps, 2 * panel);
+    set_dimension(argument, 3, panels, panel * info.columns);
+    return;
+  }
+  set_buffer(argument, data, info.dtype, 3);
+  if (info.pair == 2) argument->buffer.type = {halide_type_uint, 32};
+  set_dimension(argument, 0, panel, 1);
+  set_dimension(argument, 1, steps, panel);
+  set_dimension(argument, 2, panels, panel * steps);
+}
+
 // Fills in one buffer-like argument; false when the table of the kernel makes no sense.
 bool set_argument(const Call& call, const mha_operand& operand, Argument* argument) {
   const mha_kernel* kernel = call.kernel;
@@ -137,16 +160,7 @@ bool set_argument(const Call& call, const mha_operand& operand, Argument* argume
     case MHA_OPERAND_PACK: {
       if (operand.index >= kernel->pack_count || call.args->weights == nullptr) return false;
       const mha_pack_info& info = kernel->packs[operand.index];
-      float* data = call.args->weights->packs[operand.index];
-      if (info.vector) {
-        set_buffer(argument, data, MHA_F32, 1);
-        set_dimension(argument, 0, info.rows, 1);
-        return true;
-      }
-      set_buffer(argument, data, MHA_F32, 3);
-      set_dimension(argument, 0, info.panel, 1);
-      set_dimension(argument, 1, info.columns, info.panel);
-      set_dimension(argument, 2, info.rows / info.panel, info.panel * info.columns);
+      set_pack(info, call.args->weights->packs[operand.index], operand.rank, argument);
       return true;
     }
     case MHA_OPERAND_BUFFER: {

@@ -109,6 +109,9 @@ CostModel::ProjectionShape CostModel::shape_of(const std::string& stage) const {
       shape.rows = static_cast<double>(plan_.key_length.max);
   }
   shape.sequences = plan_.packed ? 1 : static_cast<double>(plan_.batch.max);
+  if (!plan_.packed && shape.rows == 1 && plan_.query_length.max == 1) {
+    std::swap(shape.rows, shape.sequences);  // sequences of one row are rows of one product
+  }
   return shape;
 }
 
@@ -250,7 +253,7 @@ double CostModel::projection(const StageSchedule& s) const {
                        row_tile * vectors + kTile);
   // A panel is read for each tile of rows; the rows of a task for each panel; the weights for each
   // task.
-  const double panel_bytes = depth * panel * 4;
+  const double panel_bytes = depth * panel * static_cast<double>(dtype_bytes(plan_.weights));
   double traffic = panels * row_tasks * panel_bytes / kL3Bytes;
   if (panel_bytes > 0.7 * l1)
     traffic += panels * row_tiles * panel_bytes / (panel_bytes > 0.7 * l2 ? kL3Bytes : kL2Bytes);

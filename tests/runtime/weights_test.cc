@@ -52,8 +52,8 @@ class Weights : public testing::Test {
     parts[0] = {0, 0, 0, 3, 2, 3, 0.3, nullptr};  // rows 0-1, 3-4, 6-7
     parts[1] = {1, 0, 9, 2, 2, 3, 1.0, nullptr};  // rows 9-10, 12-13
     bias_parts[0] = {2, 0, 0, 3, 2, 3, 0.3, nullptr};
-    packs[0] = {0, kPanel, kRows, kPadded, 2, 2, 4, parts, 2, nullptr};
-    packs[1] = {1, 1, kRows, 1, 1, 1, 1, bias_parts, 1, nullptr};
+    packs[0] = {MHA_PACK_MATRIX, kPanel, kRows, kPadded, 2, 2, 4, parts, 2, nullptr, MHA_F32, 1};
+    packs[1] = {MHA_PACK_VECTOR, 1, kRows, 1, 1, 1, 1, bias_parts, 1, nullptr, MHA_F32, 1};
     infos[0] = {"w_q", "layer.{layer}.q/{layer}", 2, 0, {kQ, 4}, 0};
     infos[1] = {"w_k", nullptr, 2, 0, {kK, 4}, 0};
     infos[2] = {"b_q", "bias", 1, 0, {kQ, 0}, 0};
@@ -365,6 +365,20 @@ TEST_F(Weights, TablesThatMakeNoSense) {
   packs[0].panel = kPanel;
   packs[0].columns = int64_t{1} << 40;
   expect_internal("2^31 elements or more");
+  packs[0].columns = kPadded;
+  packs[0].pair = 2;
+  expect_internal("pairs of f32");
+  packs[0].pair = 0;
+  expect_internal("no pair at all");
+  packs[0].pair = 1;
+  packs[0].dtype = MHA_I32;
+  expect_internal("a type that no matrix has");
+  packs[0].dtype = MHA_F32;
+  packs[1].dtype = MHA_BF16;
+  expect_internal("a vector that is not f32");
+  packs[1].dtype = MHA_F32;
+  packs[1].kind = 3;
+  expect_internal("a kind that there is not");
 }
 
 TEST_F(Weights, BelongToTheirKernel) {

@@ -102,12 +102,20 @@ typedef struct mha_weight_info {
   int64_t source_first_row; /* with MHA_SOURCE_ROWS: the first of shape[0] rows */
 } mha_weight_info;
 
-/* A packed array: f32 panels [N / panel][K][panel] of a matrix whose rows come from several
- * weights, or (vector != 0) a vector [N] of biases. Whatever no part fills is zero. Row r = g *
- * row_width + i (i < row_width, g < row_groups) of a part's weight goes to row first_row + g *
- * row_padded + i; column c = g * col_width + i goes to column g * col_padded + i; all is multiplied
- * by scale (in double, rounded once). With row_sources group g of the rows is the weight's group
- * row_sources[g], and likewise for columns: groups that no list names are left out. */
+/* A packed array, N = rows. Row r = g * row_width + i (i < row_width, g < row_groups) of a part's
+ * weight goes to row first_row + g * row_padded + i; column c = g * col_width + i goes to column g
+ * * col_padded + i; all is multiplied by scale (in double, rounded once to float). Whatever no part
+ * fills is zero. With row_sources group g of the rows is the weight's group row_sources[g], and
+ * likewise for columns: groups that no list names are left out.
+ *
+ * MATRIX: panels [N / panel][K / pair][panel][pair] of `dtype`. BF16 and F16 are rounded to nearest
+ * even: what is too large becomes infinite, NaN stays NaN. I8 holds rint(w / s) within +-127, s
+ * being the scale of the row.
+ * VECTOR: [N] of F32, from weights of rank 1.
+ * SCALES: [N] of F32, the scales s of the I8 matrix of the same parts and columns: the largest |w|
+ * of the weight's whole row, divided by 127 in float; NaN where the row holds a NaN or an infinity, so that
+ * nothing finite comes of it. */
+enum { MHA_PACK_MATRIX = 0, MHA_PACK_VECTOR = 1, MHA_PACK_SCALES = 2 };
 typedef struct mha_pack_part {
   uint32_t weight; /* index into weights */
   uint32_t reserved;
@@ -116,14 +124,16 @@ typedef struct mha_pack_part {
   const int32_t* row_sources; /* row_groups numbers; NULL: 0, 1, ... */
 } mha_pack_part;
 typedef struct mha_pack_info {
-  uint32_t vector;
+  uint32_t kind; /* MHA_PACK_* */
   uint32_t panel;
-  int64_t rows;    /* N, a multiple of panel */
-  int64_t columns; /* K after padding; 1 for vectors */
+  int64_t rows;    /* N, of a matrix a multiple of panel */
+  int64_t columns; /* K after padding, a multiple of pair; 1 for vectors */
   int64_t col_groups, col_width, col_padded;
   const mha_pack_part* parts;
   uint64_t part_count;
   const int32_t* col_sources; /* col_groups numbers; NULL: 0, 1, ... */
+  uint32_t dtype; /* mha_dtype of the elements */
+  uint32_t pair;  /* 1, or 2: of BF16 */
 } mha_pack_info;
 
 /* The pages of a cache. A pool of keys is [pages][kv_heads][a page of `page` keys], one of values
@@ -160,12 +170,15 @@ typedef struct mha_buffer_info {
 /* One argument of a stage. For a tensor, axes[i] is the tensor's axis that is the stage's dimension
  * i (dimension 0 innermost), or MHA_AXIS_NONE for a dimension of one element that it lacks. Buffers
  * and packed arrays are passed as they are: a packed matrix has dimensions (panel, K, N / panel), a
- * vector (N). A scalar passes a symbol's value as int32. The pools of the call's cache and layer
- * have the dimensions of their form, innermost first, then (kv_heads, pages): 5 for keys, 4 for
- * values. The page table is int32 (pages of a sequence at most, sequences of the cache). SEQUENCES
- * is int32 (8, B), what the scalars say of each sequence of the call: MHA_SEQUENCE_*. Stages that
- * write pools are marked by MHA_STAGE_APPENDS; they write rows SEQUENCE_CACHED to SEQUENCE_CACHED +
- * SEQUENCE_QUERIES of their sequence, whose pages no other sequence has. */
+ * vector (N). Where the matrix is of pairs, an operand of rank 4 has (pair, panel, K / 2, N /
+ * panel), one of rank 3 (panel, K / 2, N / panel) with a pair as one unsigned number of 32 bits,
+ * its first element in the low half. A scalar passes a symbol's value as int32. The pools of the
+ * call's cache and layer have the dimensions of their form, innermost first, then (kv_heads,
+ * pages): 5 for keys, 4 for values. The page table is int32 (pages of a sequence at most, sequences
+ * of the cache). SEQUENCES is int32 (8, B), what the scalars say of each sequence of the call:
+ * MHA_SEQUENCE_*. Stages that write pools are marked by MHA_STAGE_APPENDS; they write rows
+ * SEQUENCE_CACHED to SEQUENCE_CACHED + SEQUENCE_QUERIES of their sequence, whose pages no other
+ * sequence has. */
 enum {
   MHA_OPERAND_TENSOR = 0,
   MHA_OPERAND_PACK = 1,
@@ -189,7 +202,7 @@ enum { MHA_AXIS_NONE = 255 };
 typedef struct mha_operand {
   uint32_t kind;
   uint32_t index; /* of the tensor, pack or buffer; the symbol of a scalar */
-  uint32_t rank;  /* of a tensor: dimensions that the stage sees */
+  uint32_t rank;  /* of a tensor or a matrix of pairs: dimensions that the stage sees */
   uint8_t axes[8];
 } mha_operand;
 
