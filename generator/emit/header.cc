@@ -192,15 +192,18 @@ std::string c_header(const Plan& plan, const Program& program, const std::string
       " *   args.call.workspace = aligned_alloc(MHA_WORKSPACE_ALIGNMENT, bytes);\n"
       " *   args.call.workspace_size = bytes;\n"
       "{3}"
-      " *   {0}_run(context, &args);\n"
+      " *   {0}_{4}(context, &args);\n"
       " */\n",
       name,
       std::string(block ? " *   args.call.weights = weights;\n" : "") +
           (program.cache ? " *   args.call.cache = cache;\n"
                            " *   args.call.sequences = sequences;\n"
                          : ""),
-      lengths ? " *   (args.call.batch, query_length, key_length: 0 stands for the largest)\n" : "",
-      example);
+      !lengths ? ""
+      : program.cache
+          ? " *   (args.call.batch, query_length: 0 stands for the largest)\n"
+          : " *   (args.call.batch, query_length, key_length: 0 stands for the largest)\n",
+      example, program.cache ? "decode" : "run");
   text += fmt::format(
       "#ifndef {1}\n"
       "#define {1}\n"

@@ -3,10 +3,12 @@
 Run one case with: MHA_GEN=.../mha-gen MHA_RUN=.../mha-run python3 cache_test.py CacheTest.test_NAME
 """
 
+import json
 import math
+import subprocess
 import unittest
 
-from tool import RUN, ToolTest, read_safetensors, tensor, write_safetensors
+from tool import GEN, RUN, ToolTest, read_safetensors, tensor, write_safetensors
 
 # B up to 3, H 2, G 1, Lq up to 4, D 8.
 PLAIN = """version: 1
@@ -98,6 +100,24 @@ class CacheTest(ToolTest):
             self.run_tool(RUN, "--config", path, "--verify", "--size", *words)
             self.run_tool(RUN, "--config", path, "--verify", "--shared", "--size", *words)
         self.run_tool(RUN, "--config", path, "--size", "cached=63", code=2, says=["the capacity allows up to 60"])
+
+    def test_what_mha_gen_says_of_the_cache(self):
+        path = self.write("config.yaml", PAGED)
+        self.run_tool(GEN, "--config", path, "--output", "made")
+        folder = self.dir / "made" / "cache_paged"
+        cache = json.loads((folder / "manifest.json").read_text())["cache"]
+        # One head: 8 numbers of K, and of V 8 that are padded to 16.
+        self.assertEqual((cache["bytes_per_key"], cache["bytes_per_page"], cache["bytes_per_sequence"]),
+                         (96, 96 * 16, 96 * 64))
+        self.assertIn("96 bytes a key, 1536 a page, 6144 a full sequence",
+                      self.run_tool(GEN, "--config", path, "--explain").stdout)
+        header = (folder / "cache_paged.h").read_text()
+        for entry in ("append", "decode", "decode_shared", "cache_create"):
+            self.assertIn(f"mha_status cache_paged_{entry}(", header)
+        symbols = subprocess.run(["nm", "-g", "--defined-only", folder / "libcache_paged.a"], check=True,
+                                 capture_output=True, text=True).stdout
+        for entry in ("append", "decode", "decode_shared", "cache_create", "run"):
+            self.assertIn(f" T cache_paged_{entry}\n", symbols)
 
     def test_refused(self):
         tensors = self.inputs([62])
