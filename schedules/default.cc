@@ -170,7 +170,8 @@ StageSchedule decode_default(const Plan& plan, const Machine& machine) {
   const int wide = static_cast<int>(padded_width(a.d_value, kCachePanel)) / lanes;
   int value_vectors = 1, shared_vectors = wide % 2 == 0 ? 2 : 1;
   for (int vectors = 2; vectors <= 8; vectors++) {
-    if (wide % vectors == 0 && tile_of(vectors, 16 / vectors) >= std::min<int64_t>(rows, 2))
+    if (wide % vectors == 0 &&
+        tile_of(vectors, std::min(16 / vectors, 8)) >= std::min<int64_t>(rows, 2))
       value_vectors = vectors;
   }
   const int shared_panels = panel_vectors == 1 ? 2 : 1;
@@ -180,7 +181,7 @@ StageSchedule decode_default(const Plan& plan, const Machine& machine) {
           {{"split", split},
            {"score_rows", tile_of(panel_vectors, 4)},
            {"panels", 1},
-           {"value_rows", tile_of(value_vectors, std::max(16 / value_vectors, 1))},
+           {"value_rows", tile_of(value_vectors, std::clamp(16 / value_vectors, 1, 8))},
            {"value_vectors", value_vectors},
            {"shared_rows", shared_rows},
            {"shared_panels", shared_panels},

@@ -68,6 +68,16 @@ TEST(Lengths, OverACacheOneQueryIsAVariant) {
     }
     EXPECT_EQ(longest_decode, 16);
     EXPECT_EQ(default_variants(plan_of(config + "2}}"), machine, 1).size(), 2u);
+    // Heads and widths that no tile was made for.
+    for (const char* heads :
+         {"heads: 6, kv_heads: 2, d_head: 16", "heads: 7, kv_heads: 1, d_head: 24",
+          "heads: 12, d_head: 80, d_value: 200"}) {
+      const Plan odd = plan_of(std::string("{version: 1, name: t, op: attention, ") + heads +
+                               ", kv_cache: {capacity: 64}, query_length: {min: 1, max: 33}}");
+      EXPECT_EQ(check_variants(default_variants(odd, machine, 1), odd, machine),
+                std::vector<std::string>())
+          << heads;
+    }
   }
 }
 
