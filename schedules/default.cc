@@ -151,6 +151,7 @@ StageSchedule attention_default(const Plan& plan, const Machine& machine) {
 // stream of lines that follow one another: a panel of K after the other, and whole rows of V. Rows
 // as many as fit beside them. Over shared keys there are many rows, and tiles as in any product.
 StageSchedule decode_default(const Plan& plan, const Machine& machine) {
+  constexpr int kMostDecodeRows = 8;  // of a tile in the table
   const Attention& a = plan.attention;
   const int lanes = machine.vector_floats;
   const int64_t rows = a.heads / a.kv_heads * plan.query_length.max;
@@ -161,7 +162,7 @@ StageSchedule decode_default(const Plan& plan, const Machine& machine) {
   // The most rows up to `most` beside so many vectors; of a fixed number of rows a divisor.
   const auto tile_of = [&](int vectors, int most) {
     int best = 1;
-    for (int tile = 2; tile <= most && tile <= rows; tile++) {
+    for (int tile = 2; tile <= std::min(most, kMostDecodeRows) && tile <= rows; tile++) {
       if (tile * vectors + vectors + 1 > machine.vector_registers) continue;
       if (!plan.queries().fixed() || rows % tile == 0) best = tile;
     }
