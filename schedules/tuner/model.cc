@@ -214,22 +214,26 @@ double CostModel::decode(const StageSchedule& s) const {
   const double keys = static_cast<double>(plan_.keys().max);
   const double width = static_cast<double>(a.d_head);
   const double value_width = static_cast<double>(padded_width(a.d_value, kCachePanel));
-  const double row_tile = static_cast<double>(s.get("row_tile"));
+  const double score_rows = static_cast<double>(s.get("score_rows"));
+  const double value_rows = static_cast<double>(s.get("value_rows"));
   const double score_vectors = static_cast<double>(s.get("panels")) * kCachePanel / lanes;
   const double value_vectors = static_cast<double>(s.get("value_vectors"));
-  const double passes = ceil_div(rows, row_tile);
+  const double score_passes = ceil_div(rows, score_rows);
+  const double value_passes = ceil_div(rows, value_rows);
   const double splits = ceil_div(keys, static_cast<double>(s.get("split")));
 
   double work =
-      passes * ceil_div(keys, score_vectors * lanes) *
-      (width * step(row_tile, score_vectors, static_cast<double>(s.get("width_unroll"))) + kTile);
+      score_passes * ceil_div(keys, score_vectors * lanes) *
+      (width * step(score_rows, score_vectors, static_cast<double>(s.get("width_unroll"))) + kTile);
   work += rows * keys / lanes * kExp;
-  work += passes * (value_width / lanes / value_vectors) *
-          (keys * step(row_tile, value_vectors, static_cast<double>(s.get("key_unroll"))) +
+  work += value_passes * (value_width / lanes / value_vectors) *
+          (keys * step(value_rows, value_vectors, static_cast<double>(s.get("key_unroll"))) +
            splits * kTile);
   work += splits * rows * value_width / lanes * 3;  // merged
-  const double bytes = keys * (width + value_width) * 4;
-  const double traffic = bytes / kL3Bytes + (passes - 1) * bytes / kL2Bytes;
+  const double key_bytes = keys * width * 4, value_bytes = keys * value_width * 4;
+  const double traffic =
+      (key_bytes + value_bytes) / kL3Bytes +
+      ((score_passes - 1) * key_bytes + (value_passes - 1) * value_bytes) / kL2Bytes;
   const double sequences = static_cast<double>(plan_.batch.max * a.kv_heads);
   const double tasks = this->tasks(s);
   return (overlapped(work, traffic) * sequences + tasks * kTask) * idle(tasks);

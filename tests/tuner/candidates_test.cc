@@ -162,8 +162,8 @@ TEST(Model, OfDecoding) {
     }
     return model.cost(schedule);
   };
-  EXPECT_EQ(analytic.get("row_tile"), 4);
-  EXPECT_LT(with("row_tile", 4), with("row_tile", 1));
+  EXPECT_LT(with("score_rows", 4), with("score_rows", 1));
+  EXPECT_LT(with("value_rows", 4), with("value_rows", 1));
   EXPECT_LT(with("split", 512), with("split", 64));
 }
 
