@@ -37,7 +37,8 @@ Func find(Stage& stage, const std::string& name) {
 // Halide's default would shift the last tile inwards, onto other rows and off the alignment.
 constexpr TailStrategy kRoundUp = TailStrategy::RoundUp;
 
-const Var d("d"), y("y"), x("x"), c("c"), t("t"), h("h"), b("b"), i("i"), j("j"), n("n");
+const Var d("d"), y("y"), x("x"), c("c"), t("t"), h("h"), b("b"), i("i"), j("j"), m("m"),
+    n("n");
 
 // A register tile: `product` accumulates over `k` in registers at `level` of its consumer;
 // dimension `lanes` is in vectors, `other` beside it. Loads of one step: vectors of lanes + scalars
@@ -149,6 +150,27 @@ void schedule_mask(Stage& stage, const LoopLevel& level, int vector) {
   rows.specialize(stage.dense_mask);
 }
 
+// What rules hold once a task: parts that only the query decides, and which blocks of keys a mask
+// rule shows.
+void schedule_rules(Stage& stage, int query_block, int key_block, int key_blocks, int vector) {
+  const int key_groups = (key_block / 16 + 3) / 4 * 4;
+  for (auto& [name, func] : stage.funcs) {
+    const bool row_term = name.starts_with("row_term");
+    if (!row_term && !name.starts_with("block_")) continue;
+    if (name == "block_max" || name == "block_sum") continue;
+    func.compute_root();
+    if (row_term) func.vectorize(y, vector, kRoundUp).bound_storage(y, query_block);
+    for (const Var& dimension : func.args()) {
+      if (dimension.name() == "m") func.bound_storage(m, key_groups);
+      if (dimension.name() == "n") func.bound_storage(n, key_blocks + 1);
+    }
+    if (name == "block_may" || name == "block_must") func.vectorize(m, 4, kRoundUp);
+    // A group of 16 keys, or as many queries at a time.
+    if (name.starts_with("block_extremes"))
+      func.update().atomic().vectorize(func.rvars(0).back(), 16);
+  }
+}
+
 // Keys of a step of the stages over pairs.
 int keys_at_once(const StageSchedule& params, const Machine& machine) {
   return std::lcm(8 * static_cast<int>(params.get("key_tile")), machine.vector_floats);
@@ -161,9 +183,13 @@ int most_key_blocks(const Plan& plan, int query_block, int key_block) {
   int64_t most = blocks(plan.keys().max);
   // A window that begins anywhere in its first block.
   if (a.left && a.right)
-    most = std::min(most, blocks(query_block - 1 + *a.left + *a.right + 1 + key_block - 1));
+    most = std::clamp<int64_t>(blocks(query_block - 1 + *a.left + *a.right + 1 + key_block - 1), 1,
+                               most);
   return static_cast<int>(most);
 }
+
+// A mask rule hides scores in a pass of its own.
+bool scores_have_rule(Stage& stage) { return find(stage, "scores").num_update_definitions() > 1; }
 
 void schedule_attention(Stage& stage, const Plan& plan, const StageSchedule& params,
                         const Machine& machine) {
@@ -255,6 +281,13 @@ void schedule_attention(Stage& stage, const Plan& plan, const StageSchedule& par
   }
   if (stage.funcs.count("mask")) find(stage, "mask").bound_extent(c, 1);
 
+  if (scores_have_rule(stage)) {
+    RVar rr = stage.domains.at("rr").x;
+    find(stage, "scores").update(1).reorder(y, rr).vectorize(y, vector);
+  }
+  schedule_rules(stage, query_block, static_cast<int>(params.get("key_block")),
+                 most_key_blocks(plan, query_block, static_cast<int>(params.get("key_block"))),
+                 vector);
   row_scale.compute_root().vectorize(y, vector, kRoundUp);
   if (!single) {
     RVar rc = stage.domains.at("rc").x;
@@ -305,6 +338,7 @@ void schedule_pairs(Stage& stage, const Plan& plan, const StageSchedule& params,
   const int vector = machine.vector_floats;
   schedule_head_rows(stage, plan, LoopLevel::root(), vector);
   transpose_queries(stage, plan.attention.d_head, vector);
+  schedule_rules(stage, static_cast<int>(params.get("query_block")), 16, 1, vector);
   for (const char* name : {"row_max", "row_scale"}) {
     if (stage.funcs.count(name)) find(stage, name).compute_root().vectorize(y, vector, kRoundUp);
   }

@@ -2,6 +2,7 @@
 #include <charconv>
 #include <cstdio>
 
+#include "generator/spec/expression_text.h"
 #include "schedules/record.h"
 
 namespace mha {
@@ -42,6 +43,12 @@ std::string part_key(const ProjectionPart& part) {
   std::string text = part.weight + ":" + std::to_string(part.heads) + "x" +
                      std::to_string(part.width) + "*" + number(part.weight_scale);
   return part.bias.empty() ? text : text + "+" + part.bias;
+}
+
+std::string table_key(const Table& table) {
+  std::string text = table.name + (table.dtype == Dtype::kF32 ? ":f32" : ":i32");
+  for (const std::string& axis : table.shape) text += "x" + axis;
+  return text;
 }
 
 // Their stages, `indent` deep.
@@ -130,6 +137,12 @@ std::string plan_key(const Plan& plan) {
     add("rope", std::string(a.rotation->interleaved ? "interleaved" : "half") + "," +
                     std::to_string(a.rotation->inv_freq.size()) + "," + frequencies(*a.rotation));
   }
+  if (a.softcap) add("softcap", number(*a.softcap));
+  if (!a.alibi_slopes.empty()) add("alibi", numbers(a.alibi_slopes));
+  if (a.score_rule) add("score_rule", expression_text(*a.score_rule));
+  if (a.mask_rule) add("mask_rule", expression_text(*a.mask_rule));
+  for (const Table& table : a.tables) add("table", table_key(table));
+  if (a.sink) key += " sink";
   if (a.right == 0) key += " causal";
   if (a.right && *a.right != 0) add("right", std::to_string(*a.right));
   if (a.left) add("left", std::to_string(*a.left));

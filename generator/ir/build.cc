@@ -2,11 +2,14 @@
 
 #include <fmt/format.h>
 
+#include <map>
 #include <string>
 #include <vector>
 
 #include "generator/ir/rotation.h"
+#include "generator/ir/rules.h"
 #include "generator/spec/error.h"
+#include "generator/spec/expression_text.h"
 
 namespace mha::ir {
 
@@ -114,7 +117,7 @@ class Builder {
   }
 
   Value input(StringRef name, RankedTensorType type, std::initializer_list<StringRef> keys) {
-    return builder_.create<InputOp>(place(keys), type, name);
+    return builder_.create<InputOp>(place(keys), type, name, mlir::ArrayAttr());
   }
   Value weight(const std::string& name, int64_t rows, int64_t columns,
                std::initializer_list<StringRef> keys) {
@@ -135,6 +138,13 @@ class Builder {
     return builder_.create<ProjectOp>(place(keys),
                                       tensor({batch_.dim(), length.dim(), heads, width}), x, w, b,
                                       builder_.getF64FloatAttr(1));
+  }
+
+  // Learned numbers, f32 whatever the dtype.
+  Value sink_logits() {
+    auto type = RankedTensorType::get({spec_.heads}, builder_.getF32Type());
+    if (spec_.op == Op::kAttention) return input("sink", type, {"sink"});
+    return builder_.create<WeightOp>(place({"sink"}), type, "sink");
   }
 
   // Norm and rotation of q and k, in the spec's order. The weights of the norm are inputs where
@@ -216,6 +226,14 @@ class Builder {
       mlir::Type element = masks.tensor == MaskTensor::kBool ? builder_.getI1Type() : f32;
       mask = input("mask", RankedTensorType::get({b, h, lq, lk}, element), {"mask.tensor"});
     }
+    llvm::SmallVector<Value> tables;
+    for (const Table& table : spec_.tables) tables.push_back(table_input(table));
+    Value sink;
+    if (spec_.sink) sink = sink_logits();
+    const mlir::FloatAttr softcap =
+        spec_.softcap ? builder_.getF64FloatAttr(*spec_.softcap) : mlir::FloatAttr();
+    const mlir::DenseF64ArrayAttr alibi =
+        spec_.alibi ? builder_.getDenseF64ArrayAttr(spec_.alibi_slopes) : mlir::DenseF64ArrayAttr();
     auto side = [&](int64_t Window::* member) {
       const int64_t reach = masks.window ? (*masks.window).*member : -1;
       return reach < 0 ? mlir::IntegerAttr() : builder_.getI64IntegerAttr(reach);
@@ -223,29 +241,72 @@ class Builder {
     auto result = [&](bool wanted, std::initializer_list<int64_t> shape, mlir::Type element) {
       return wanted ? mlir::Type(RankedTensorType::get(shape, element)) : mlir::Type();
     };
-    const bool raw = spec_.wants("scores") || spec_.wants("scores_capped"), top = spec_.top_k > 0;
+    const bool top = spec_.top_k > 0;
     const Offset offset = spec_.kv_cache                              ? Offset::kEnd
                           : spec_.query_offset == QueryOffset::kStart ? Offset::kStart
                           : spec_.query_offset == QueryOffset::kEnd   ? Offset::kEnd
                                                                       : Offset::kInput;
-    return builder_.create<AttentionOp>(
-        place({"heads",       "kv_heads",         "d_model",         "d_head",      "d_value",
-               "batch",       "query_length",     "key_length",      "scale",       "mask.causal",
-               "mask.window", "mask.key_lengths", "mask.key_starts", "mask.tensor", "query_offset",
-               "packed",      "outputs",          "top_k",           "layout",      "dtype",
-               "pruned_heads"}),
+    auto op = builder_.create<AttentionOp>(
+        place({"heads",        "kv_heads",         "d_model",         "d_head",      "d_value",
+               "batch",        "query_length",     "key_length",      "scale",       "mask.causal",
+               "mask.window",  "mask.key_lengths", "mask.key_starts", "mask.tensor", "query_offset",
+               "packed",       "outputs",          "top_k",           "layout",      "dtype",
+               "pruned_heads", "softcap",          "alibi",           "sink"}),
         heads_type(queries_, spec_.heads, spec_.d_value),
         result(spec_.wants("lse"), {b, h, lq}, f32),
         result(spec_.wants("weights"), {b, h, lq, lk}, f32),
-        result(spec_.wants("mean_weights"), {b, lq, lk}, f32), result(raw, {b, h, lq, lk}, f32),
+        result(spec_.wants("mean_weights"), {b, lq, lk}, f32),
+        result(spec_.wants("scores"), {b, h, lq, lk}, f32),
+        result(spec_.wants("scores_capped"), {b, h, lq, lk}, f32),
         result(spec_.wants("scores_masked"), {b, h, lq, lk}, f32),
         result(top, {b, h, lq, spec_.top_k}, f32), result(top, {b, h, lq, spec_.top_k}, i32), q, k,
-        v, key_lengths, key_starts, query_offset, sequence_starts, mask,
-        builder_.getF64FloatAttr(spec_.scale), masks.causal ? builder_.getUnitAttr() : nullptr,
-        side(&Window::left), side(&Window::right),
+        v, key_lengths, key_starts, query_offset, sequence_starts, mask, sink, tables,
+        builder_.getF64FloatAttr(spec_.scale), softcap, alibi,
+        masks.causal ? builder_.getUnitAttr() : nullptr, side(&Window::left), side(&Window::right),
         spec_.pruned_heads.empty() ? nullptr : builder_.getDenseI64ArrayAttr(spec_.pruned_heads),
         OffsetAttr::get(builder_.getContext(), offset),
         AxisOrderAttr::get(builder_.getContext(), order()));
+    rule(op.getScoreRule(), spec_.score_rule, "score_rule");
+    rule(op.getMaskRule(), spec_.mask.rule, "mask.rule");
+    return op;
+  }
+
+  // An input that rules read.
+  Value table_input(const Table& table) {
+    llvm::SmallVector<int64_t> shape;
+    llvm::SmallVector<StringRef> axes;
+    for (const std::string& axis : table.shape) {
+      axes.push_back(axis);
+      shape.push_back(axis == "B"    ? batch_.dim()
+                      : axis == "H"  ? spec_.heads
+                      : axis == "G"  ? spec_.kv_heads
+                      : axis == "Lq" ? queries_.dim()
+                      : axis == "Lk" ? keys_.dim()
+                      : axis == "D"  ? spec_.d_head
+                                     : std::stoll(axis));
+    }
+    const mlir::Type element =
+        table.dtype == Dtype::kF32 ? mlir::Type(builder_.getF32Type()) : builder_.getI32Type();
+    return builder_.create<InputOp>(place({"table." + table.name}),
+                                    RankedTensorType::get(shape, element), table.name,
+                                    builder_.getStrArrayAttr(axes));
+  }
+
+  void rule(mlir::Region& region, const std::string& text, const std::string& key) {
+    if (text.empty()) return;
+    ExpressionContext context;
+    context.is_score = key == "score_rule";
+    context.tables = &spec_.tables;
+    ExpressionError error;
+    const auto expression = parse_expression(text, context, &error);
+    if (!expression) throw InternalError(fmt::format("spec {}: {}", spec_.name, error.message));
+    std::map<std::string, Value> tables;
+    for (Value table : llvm::cast<AttentionOp>(region.getParentOp()).getTables())
+      tables[table.getDefiningOp<InputOp>().getName().str()] = table;
+    build_rule(builder_, region, *expression, tables, [&](size_t offset) -> Location {
+      if (spec_.file.empty()) return builder_.getUnknownLoc();
+      return file_place(spec_.where(rule_place(key, offset)));
+    });
   }
 
   // x -> Q, K, V -> attention -> concat -> W_O.

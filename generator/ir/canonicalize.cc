@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "generator/ir/dialect.h"
+#include "generator/ir/rule_masks.h"
 
 namespace mha::ir {
 
@@ -34,12 +35,19 @@ struct DropCausal : OpRewritePattern<AttentionOp> {
   }
 };
 
-// With causal no query sees past itself, whatever lies to the right of it in the window.
+// With causal no query sees past itself, whatever lies to the right of it in the window; and where
+// the window ends before the query itself, causal hides nothing more.
 struct CausalNeedsNoRight : OpRewritePattern<AttentionOp> {
   using OpRewritePattern::OpRewritePattern;
   LogicalResult matchAndRewrite(AttentionOp op, PatternRewriter& rewriter) const override {
     if (!op.getCausal() || !op.getRight()) return failure();
-    rewriter.modifyOpInPlace(op, [&] { op.removeRightAttr(); });
+    rewriter.modifyOpInPlace(op, [&] {
+      if (static_cast<int64_t>(*op.getRight()) >= 0) {
+        op.removeRightAttr();
+      } else {
+        op.removeCausalAttr();
+      }
+    });
     return success();
   }
 };
@@ -199,6 +207,7 @@ void AttentionOp::getCanonicalizationPatterns(mlir::RewritePatternSet& patterns,
                                               mlir::MLIRContext* context) {
   patterns.add<CausalNeedsNoRight, DropCausal, DropWideWindow, EndOffsetToStart, FoldScale,
                MergeProjections>(context);
+  add_rule_patterns(patterns, context);
 }
 
 }  // namespace mha::ir

@@ -1,6 +1,7 @@
 #include "generator/ir/dialect.h"
 
 #include <llvm/ADT/TypeSwitch.h>
+#include <mlir/Interfaces/FoldInterfaces.h>
 
 #include "generator/ir/mha_dialect.cc.inc"
 #include "generator/ir/mha_enums.cc.inc"
@@ -27,7 +28,20 @@ namespace mha::ir {
 using llvm::StringRef;
 using mlir::Location;
 
+namespace {
+
+// Numbers that folding finds stay in the rule that they are part of.
+struct FoldInRules : mlir::DialectFoldInterface {
+  using DialectFoldInterface::DialectFoldInterface;
+  bool shouldMaterializeInto(mlir::Region* region) const final {
+    return llvm::isa<AttentionOp>(region->getParentOp());
+  }
+};
+
+}  // namespace
+
 void MhaDialect::initialize() {
+  addInterfaces<FoldInRules>();
   addAttributes<
 #define GET_ATTRDEF_LIST
 #include "generator/ir/mha_attributes.cc.inc"
@@ -63,8 +77,8 @@ mlir::Value other_result(AttentionOp op, StringRef name) {
   if (name == "lse") return op.getLse();
   if (name == "weights") return op.getWeights();
   if (name == "mean_weights") return op.getMeanWeights();
-  // Nothing caps a score yet.
-  if (name == "scores" || name == "scores_capped") return op.getScores();
+  if (name == "scores") return op.getScores();
+  if (name == "scores_capped") return op.getScoresCapped();
   if (name == "scores_masked") return op.getScoresMasked();
   if (name == "top_weights") return op.getTopWeights();
   if (name == "top_indices") return op.getTopIndices();
@@ -86,7 +100,8 @@ bool AttentionOp::comparesPlaces() {
     return llvm::any_of(row_chain(operand).ops,
                         [](mlir::Operation* op) { return llvm::isa<RotateOp>(op); });
   };
-  return getCausal() || getLeft() || getRight() || rotated(getQ()) || rotated(getK());
+  return getCausal() || getLeft() || getRight() || getAlibi() || hasRule() || rotated(getQ()) ||
+         rotated(getK());
 }
 
 AppendOp AttentionOp::appended() { return getK().getDefiningOp<AppendOp>(); }
@@ -144,8 +159,8 @@ void AppendOp::getAsmResultNames(mlir::OpAsmSetValueNameFn set) {
 
 void AttentionOp::getAsmResultNames(mlir::OpAsmSetValueNameFn set) {
   set(getOutput(), "output");
-  for (const char* name : {"lse", "weights", "mean_weights", "scores", "scores_masked",
-                           "top_weights", "top_indices"}) {
+  for (const char* name : {"lse", "weights", "mean_weights", "scores", "scores_capped",
+                           "scores_masked", "top_weights", "top_indices"}) {
     if (mlir::Value value = other_result(*this, name)) set(value, name);
   }
 }

@@ -23,6 +23,7 @@ def Mha_Dialect : Dialect {
     Canonicalisation decides what is computed together; the Plan is read off its result.
   }];
   let useDefaultAttributePrinterParser = 1;
+  let hasConstantMaterializer = 1;
 }
 
 class Mha_Op<string mnemonic, list<Trait> traits = []> : Op<Mha_Dialect, mnemonic, traits>;
@@ -75,6 +76,8 @@ def Mha_Matrix : TensorRankOf<[Mha_Float, I8], [2]>;  // [rows, columns]
 def Mha_Vector : TensorRankOf<[Mha_Float], [1]>;      // [rows]
 def Mha_Indices : TensorRankOf<[I32], [1]>;           // [B], or [B + 1]
 def Mha_Mask : TensorRankOf<[I1, F32], [4]>;          // [B, H, Lq, Lk]
+def Mha_Table : RankedTensorOf<[I32, F32]>;
+def Mha_Sink : TensorRankOf<[F32], [1]>;              // [H]
 def Mha_Rows : TensorRankOf<[F32], [3]>;              // [B, H, Lq] or [B, Lq, Lk]
 def Mha_Pairs : TensorRankOf<[F32], [4]>;             // [B, H, Lq, Lk] or [B, H, Lq, top_k]
 def Mha_TopIndices : TensorRankOf<[I32], [4]>;        // [B, H, Lq, top_k]
@@ -107,7 +110,10 @@ def KernelOp : Mha_Op<"kernel", [HasParent<"::mlir::ModuleOp">, IsolatedFromAbov
 
 def InputOp : Mha_KernelPart<"input", [Mha_NamesResults]> {
   let summary = "A tensor that each call passes";
-  let arguments = (ins StrAttr:$name);
+  let description = [{
+    `axes` are those of a table that rules read, each by its letters (B, H, G, Lq, Lk, D) or as a number.
+  }];
+  let arguments = (ins StrAttr:$name, OptionalAttr<StrArrayAttr>:$axes);
   let results = (outs AnyRankedTensor:$value);
   let assemblyFormat = "$name attr-dict `:` type($value)";
 }
@@ -249,45 +255,140 @@ def AttentionOp : Mha_KernelPart<"attention", [AttrSizedOperandSegments, AttrSiz
 
     with offset 0 (`start`), (key_lengths[b] or Lk) - Lq (`end`), or query_offset[b] (`input`). Where k and v come out of
     `mha.append` the offset is `end` and stands for the number of keys that the cache of sequence b held before the call.
-    A row that sees no key has output 0, weights 0 and lse -inf. What the heads in `pruned` would give is left out:
-    their places in the results are 0, mean_weights has nothing of them, and back ends do not compute them.
+    `left` and `right` may be negative. A row that sees no key has output 0, weights 0 and lse -inf. What the heads in
+    `pruned` would give is left out: their places in the results are 0, mean_weights has nothing of them, and back ends do
+    not compute them.
+
+    Before masks, the scaled product s becomes softcap * tanh(s / softcap) where softcap is given, then
+    s - alibi[h] * |i + offset - j|, then what the region `score_rule` yields, where it is not empty. The region
+    `mask_rule` yields whether a key is visible. The regions read `tables`. `sink` [H] is a logit of each head that
+    joins the softmax's denominator, and so lse; a row that sees no key then has lse sink[h].
 
     q [B, Lq, H, D], k [B, Lk, G, D], v [B, Lk, G, Dv] -> output [B, Lq, H, Dv]; with layout bhsd the second
     and third axes change places. The other results are f32: lse [B, H, Lq], the natural logarithm of the sum of
     exp(score); weights [B, H, Lq, Lk], the softmax; mean_weights [B, Lq, Lk], its mean over the heads; scores
-    [B, H, Lq, Lk], scale * Q K^T of every pair; scores_masked, the same with masks applied. top_weights and
+    [B, H, Lq, Lk], scale * Q K^T of every pair; scores_capped, the same after softcap; scores_masked, what the
+    softmax is taken of: -inf where hidden. top_weights and
     top_indices (i32) [B, H, Lq, top_k] are the strongest keys of each row, 0 and -1 where it sees fewer.
   }];
   let arguments = (ins Mha_Heads:$q, Mha_Heads:$k, Mha_Heads:$v, Optional<Mha_Indices>:$key_lengths,
                        Optional<Mha_Indices>:$key_starts, Optional<Mha_Indices>:$query_offset,
-                       Optional<Mha_Indices>:$sequence_starts, Optional<Mha_Mask>:$mask,
-                       F64Attr:$scale, UnitAttr:$causal, OptionalAttr<I64Attr>:$left, OptionalAttr<I64Attr>:$right,
-                       OptionalAttr<DenseI64ArrayAttr>:$pruned,
+                       Optional<Mha_Indices>:$sequence_starts, Optional<Mha_Mask>:$mask, Optional<Mha_Sink>:$sink,
+                       Variadic<Mha_Table>:$tables, F64Attr:$scale, OptionalAttr<F64Attr>:$softcap,
+                       OptionalAttr<DenseF64ArrayAttr>:$alibi, UnitAttr:$causal, OptionalAttr<I64Attr>:$left,
+                       OptionalAttr<I64Attr>:$right, OptionalAttr<DenseI64ArrayAttr>:$pruned,
                        DefaultValuedAttr<Mha_OffsetAttr, "::mha::ir::Offset::kStart">:$offset,
                        DefaultValuedAttr<Mha_AxisOrderAttr, "::mha::ir::AxisOrder::kBshd">:$layout);
   let results = (outs Mha_Heads:$output, Optional<Mha_Rows>:$lse, Optional<Mha_Pairs>:$weights,
                       Optional<Mha_Rows>:$mean_weights, Optional<Mha_Pairs>:$scores,
-                      Optional<Mha_Pairs>:$scores_masked, Optional<Mha_Pairs>:$top_weights,
+                      Optional<Mha_Pairs>:$scores_capped, Optional<Mha_Pairs>:$scores_masked, Optional<Mha_Pairs>:$top_weights,
                       Optional<Mha_TopIndices>:$top_indices);
+  let regions = (region AnyRegion:$score_rule, AnyRegion:$mask_rule);
   let assemblyFormat = [{
     $q `,` $k `,` $v (`key_lengths` `(` $key_lengths^ `:` type($key_lengths) `)`)?
     (`key_starts` `(` $key_starts^ `:` type($key_starts) `)`)?
     (`query_offset` `(` $query_offset^ `:` type($query_offset) `)`)?
     (`sequence_starts` `(` $sequence_starts^ `:` type($sequence_starts) `)`)?
-    (`mask` `(` $mask^ `:` type($mask) `)`)? attr-dict
+    (`mask` `(` $mask^ `:` type($mask) `)`)? (`sink` `(` $sink^ `:` type($sink) `)`)?
+    (`tables` `(` $tables^ `:` type($tables) `)`)? attr-dict
     `:` type($q) `,` type($k) `,` type($v) `->` type($output)
     (`lse` type($lse)^)? (`weights` type($weights)^)? (`mean_weights` type($mean_weights)^)?
-    (`scores` type($scores)^)? (`scores_masked` type($scores_masked)^)?
+    (`scores` type($scores)^)? (`scores_capped` type($scores_capped)^)? (`scores_masked` type($scores_masked)^)?
     (`top_weights` type($top_weights)^)? (`top_indices` type($top_indices)^)?
+    (`score_rule` $score_rule^)? (`mask_rule` $mask_rule^)?
   }];
   let hasVerifier = 1;
+  let hasRegionVerifier = 1;
   let hasCanonicalizer = 1;
   let extraClassDeclaration = [{
     /// Where the keys come from a cache, the operation that appends the call's own; else null.
     AppendOp appended();
     /// Something compares the places of query and key.
     bool comparesPlaces();
+    bool hasRule() { return !getScoreRule().empty() || !getMaskRule().empty(); }
   }];
+}
+
+//--- rules: what stands in the regions of an attention ---
+
+// Whole numbers, real ones, conditions.
+def Mha_Scalar : AnyTypeOf<[I64, F32, I1]>;
+
+class Mha_RulePart<string mnemonic, list<Trait> traits = []>
+    : Mha_Op<mnemonic, traits # [HasParent<"AttentionOp">, Pure]>;
+
+def VariableOp : Mha_RulePart<"variable", [Mha_NamesResults]> {
+  let summary = "What a rule is evaluated for";
+  let description = [{
+    "s" (f32, in a score_rule) is the score; of i64 are "b", the sequence, "h", the query head, "q" = i + offset, "k" = j,
+    "q_len" and "k_len", the queries and the keys of the sequence, "heads" = H and "d_head" = D.
+  }];
+  let arguments = (ins StrAttr:$name);
+  let results = (outs Mha_Scalar:$value);
+  let assemblyFormat = "$name attr-dict `:` type($value)";
+  let hasVerifier = 1;
+  let hasFolder = 1;
+}
+
+def NumberOp : Mha_RulePart<"number", [ConstantLike, AllTypesMatch<["number", "value"]>]> {
+  let summary = "A number that is known";
+  let arguments = (ins TypedAttrInterface:$number);
+  let results = (outs Mha_Scalar:$value);
+  let assemblyFormat = "attr-dict $number";
+  let hasFolder = 1;
+}
+
+def LookupOp : Mha_RulePart<"lookup"> {
+  let summary = "An element of a table";
+  let description = [{
+    Every index must be provably inside of its axis for all pairs that the other masks show and where the conditions
+    around it hold (`and`, `or` and `select` look at what they need from left to right): the attention's verifier
+    refuses the others.
+  }];
+  let arguments = (ins Mha_Table:$table, Variadic<I64>:$indices);
+  let results = (outs Mha_Scalar:$value);
+  let assemblyFormat = "$table `[` $indices `]` attr-dict `:` type($table)`->` type($value)";
+  let hasVerifier = 1;
+}
+
+def Mha_Operator : Mha_Enum<"Operator", "What is done to numbers and conditions", [
+  I32EnumAttrCase<"kNegate", 0, "negate">, I32EnumAttrCase<"kNot", 1, "not">,
+  I32EnumAttrCase<"kAdd", 2, "add">, I32EnumAttrCase<"kSubtract", 3, "subtract">,
+  I32EnumAttrCase<"kMultiply", 4, "multiply">, I32EnumAttrCase<"kDivide", 5, "divide">,
+  I32EnumAttrCase<"kFloorDivide", 6, "floor_divide">, I32EnumAttrCase<"kModulo", 7, "modulo">,
+  I32EnumAttrCase<"kLess", 8, "less">, I32EnumAttrCase<"kLessEqual", 9, "less_equal">,
+  I32EnumAttrCase<"kEqual", 10, "equal">, I32EnumAttrCase<"kNotEqual", 11, "not_equal">,
+  I32EnumAttrCase<"kAnd", 12, "and">, I32EnumAttrCase<"kOr", 13, "or">,
+  I32EnumAttrCase<"kSelect", 14, "select">, I32EnumAttrCase<"kMin", 15, "min">,
+  I32EnumAttrCase<"kMax", 16, "max">, I32EnumAttrCase<"kAbs", 17, "abs">,
+  I32EnumAttrCase<"kExp", 18, "exp">, I32EnumAttrCase<"kLog", 19, "log">,
+  I32EnumAttrCase<"kTanh", 20, "tanh">, I32EnumAttrCase<"kSqrt", 21, "sqrt">,
+  I32EnumAttrCase<"kFloor", 22, "floor">
+]>;
+def Mha_OperatorAttr : EnumAttr<Mha_Dialect, Mha_Operator, "operator"> {
+  let assemblyFormat = "$value";
+}
+
+def CalculateOp : Mha_RulePart<"calculate"> {
+  let summary = "One operation on numbers and conditions";
+  let description = [{
+    Operands are numbers of either kind; where one of them is real, so is the result. `divide` is real always,
+    `floor_divide` and `modulo` round down, and of whole numbers by 0 they are 0; `floor` of a real number is whole.
+    `select` is its second operand where the first is true, else the third. No whole number may leave 62 bits: the
+    attention's verifier refuses what could.
+  }];
+  let arguments = (ins Mha_OperatorAttr:$kind, Variadic<Mha_Scalar>:$operands);
+  let results = (outs Mha_Scalar:$value);
+  let assemblyFormat = "$kind `(` $operands `)` attr-dict `:` functional-type($operands, $value)";
+  let hasVerifier = 1;
+  let hasFolder = 1;
+  let hasCanonicalizer = 1;
+}
+
+def YieldOp : Mha_RulePart<"yield", [Terminator]> {
+  let summary = "The value of a rule: a number, or whether a key is visible";
+  let arguments = (ins Mha_Scalar:$value);
+  let assemblyFormat = "$value attr-dict `:` type($value)";
 }
 
 #endif  // MHA_GENERATOR_IR_MHA_TD_

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "generator/ir/lower.h"
+#include "generator/spec/expression_text.h"
 
 namespace mha {
 namespace {
@@ -55,6 +56,11 @@ std::string attention_text(const Attention& a) {
   if (a.norm && a.norm->before_rope) text += norm_text(*a.norm);
   if (a.rotation) text += rotation_text(*a.rotation);
   if (a.norm && !a.norm->before_rope) text += norm_text(*a.norm);
+  if (a.softcap) text += fmt::format(", softcap {}", *a.softcap);
+  if (!a.alibi_slopes.empty()) text += ", alibi";
+  if (a.sink) text += ", sink";
+  if (a.score_rule) text += ", score " + expression_text(*a.score_rule);
+  if (a.mask_rule) text += ", visible where " + expression_text(*a.mask_rule);
   if (a.right == 0) text += ", causal";
   if (a.left) text += fmt::format(", left {}", *a.left);
   if (a.right && *a.right != 0) text += fmt::format(", right {}", *a.right);

@@ -4,6 +4,7 @@
 
 #include <array>
 
+#include "generator/ir/rules.h"
 #include "generator/spec/error.h"
 
 namespace mha::ir {
@@ -109,6 +110,14 @@ class Reader {
     attention.d_head = q.width;
     attention.d_value = v.width;
     attention.score_scale = op.getScale().convertToDouble();
+    if (op.getSoftcap()) attention.softcap = op.getSoftcap()->convertToDouble();
+    if (op.getAlibi()) attention.alibi_slopes.assign(op.getAlibi()->begin(), op.getAlibi()->end());
+    attention.sink = static_cast<bool>(op.getSink());
+    if (op.getSink() && named(op.getSink()) != "sink")
+      refuse("its operand sink must be the input or weight \"sink\"");
+    if (!op.getScoreRule().empty()) attention.score_rule = read_rule(op.getScoreRule()).expression;
+    if (!op.getMaskRule().empty()) attention.mask_rule = read_rule(op.getMaskRule()).expression;
+    for (Value value : op.getTables()) tables(value);
     if (op.getLeft()) attention.left = static_cast<int64_t>(*op.getLeft());
     if (op.getRight()) attention.right = static_cast<int64_t>(*op.getRight());
     if (op.getCausal()) attention.right = 0;
@@ -143,6 +152,18 @@ class Reader {
       if (value && input_name(value) != name)
         refuse(fmt::format("its operand {0} must be the input \"{0}\"", name));
     }
+  }
+
+  void tables(Value value) {
+    Table table;
+    table.name = input_name(value);
+    auto input = value.getDefiningOp<InputOp>();
+    if (!input.getAxes()) refuse(fmt::format("its table {} has no axes", table.name));
+    for (auto axis : input.getAxes()->getAsRange<mlir::StringAttr>())
+      table.shape.push_back(axis.getValue().str());
+    const bool real = llvm::cast<mlir::RankedTensorType>(value.getType()).getElementType().isF32();
+    table.dtype = real ? Dtype::kF32 : Dtype::kI32;
+    plan_.attention.tables.push_back(std::move(table));
   }
 
   // The heads that are not pruned, and the KV heads that one of them reads.

@@ -5,9 +5,11 @@
 
 #include <array>
 #include <cmath>
+#include <cstdlib>
 #include <limits>
 
 #include "generator/ir/dialect.h"
+#include "generator/ir/rules.h"
 
 namespace mha::ir {
 
@@ -288,7 +290,8 @@ class AttentionVerifier {
 
   LogicalResult run() {
     if (failed(heads()) || failed(lengths()) || failed(offset()) || failed(masks()) ||
-        failed(packed()) || failed(cache()) || failed(pruned()) || failed(results()))
+        failed(scores()) || failed(packed()) || failed(cache()) || failed(pruned()) ||
+        failed(results()))
       return failure();
     return sizes();
   }
@@ -377,13 +380,25 @@ class AttentionVerifier {
     const std::pair<std::optional<uint64_t>, const char*> sides[] = {{op_.getLeft(), "left"},
                                                                      {op_.getRight(), "right"}};
     for (const auto& [reach, name] : sides) {
-      if (reach && static_cast<int64_t>(*reach) < 0) {
+      if (reach && std::abs(static_cast<int64_t>(*reach)) > kMostElements) {
         return error_at(op_, {"mask.window"})
                << "the window's " << name << " is " << static_cast<int64_t>(*reach)
-               << "; leave it out for an unlimited one";
+               << ": its size must be below 2^31";
       }
     }
     return shape(op_.getMask(), "mask", {q_.batch, q_.heads, q_.length, k_.length}, "mask.tensor");
+  }
+
+  LogicalResult scores() {
+    if (op_.getSoftcap() && !(op_.getSoftcap()->convertToDouble() > 0)) {
+      return error_at(op_, {"softcap"})
+             << "softcap is " << op_.getSoftcap()->convertToDouble() << "; it must be above 0";
+    }
+    if (op_.getAlibi() && static_cast<int64_t>(op_.getAlibi()->size()) != q_.heads) {
+      return error_at(op_, {"alibi"})
+             << op_.getAlibi()->size() << " slopes for H = " << q_.heads << " heads";
+    }
+    return shape(op_.getSink(), "sink", {q_.heads}, "sink");
   }
 
   LogicalResult packed() {
@@ -440,7 +455,7 @@ class AttentionVerifier {
   }
 
   LogicalResult results() {
-    for (StringRef name : {"weights", "scores", "scores_masked"}) {
+    for (StringRef name : {"weights", "scores", "scores_capped", "scores_masked"}) {
       if (failed(shape(other_result(op_, name), name, {q_.batch, q_.heads, q_.length, k_.length})))
         return failure();
     }
@@ -479,7 +494,7 @@ class AttentionVerifier {
         failed(size("output", "query_length", "[B, Lq, H, Dv]", {b, lq, q_.heads, v_.width}))) {
       return failure();
     }
-    for (StringRef name : {"weights", "scores", "scores_masked"}) {
+    for (StringRef name : {"weights", "scores", "scores_capped", "scores_masked"}) {
       if (other_result(op_, name) &&
           failed(size(name, "outputs", "[B, H, Lq, Lk]", {b, q_.heads, lq, lk})))
         return failure();
@@ -499,5 +514,37 @@ class AttentionVerifier {
 }  // namespace
 
 LogicalResult AttentionOp::verify() { return AttentionVerifier(*this).run(); }
+
+// After what stands in the regions.
+LogicalResult AttentionOp::verifyRegions() {
+  for (mlir::Region* region : {&getScoreRule(), &getMaskRule()}) {
+    if (region->empty()) continue;
+    const bool score = region == &getScoreRule();
+    auto yield = llvm::dyn_cast<YieldOp>(region->front().back());
+    if (!region->hasOneBlock() || !yield || region->front().getNumArguments() != 0) {
+      return error_at(*this, {}) << "a rule is one block without arguments that ends in mha.yield";
+    }
+    if (yield.getValue().getType().isInteger(1) == score) {
+      return error_at(yield, {}) << (score ? "a score_rule yields a number"
+                                           : "a mask_rule yields a condition");
+    }
+    const RegionRule rule = read_rule(*region);
+    const std::vector<WholeRange> ranges = whole_ranges(rule.expression, variable_ranges(*this));
+    for (size_t i = 0; i < ranges.size(); ++i) {
+      const bool whole = rule.expression.nodes[i].type == Expression::Type::kInt;
+      if (whole && (ranges[i].low <= -WholeRange::kMost || ranges[i].high >= WholeRange::kMost)) {
+        return error_at(rule.operations[i], {})
+               << "this whole number may be too large for 62 bits; multiply by 1.0 for a real one";
+      }
+    }
+    for (mlir::Operation& op : region->front()) {
+      auto lookup = llvm::dyn_cast<LookupOp>(op);
+      if (lookup && !llvm::is_contained(getTables(), lookup.getTable()))
+        return error_at(&op, {}) << "a rule reads a table that is none of the attention's";
+    }
+    if (failed(verify_indices(*this, *region))) return failure();
+  }
+  return success();
+}
 
 }  // namespace mha::ir

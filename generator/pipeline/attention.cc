@@ -12,6 +12,7 @@ namespace mha {
 using Halide::Expr;
 using Halide::Func;
 using Halide::max;
+using Halide::min;
 using Halide::RDom;
 using Halide::select;
 using Halide::Var;
@@ -32,7 +33,9 @@ Stage build_attention(const Plan& plan, const Blocking& blocking, const Attentio
   const Range key_range = plan.keys();
   const bool single = key_range.max <= key_block;  // one partial: nothing to merge
   StageScalars scalars("attention");
-  Scores s(plan, blocking.attention, scalars, {in.q, in.k, in.mask, in.q_norm}, softmax_unit(plan));
+  const bool ruled = attention.mask_rule.has_value();
+  Scores s(plan, blocking.attention, scalars, {in.q, in.k, in.mask, in.q_norm, in.tables},
+           {.unit = softmax_unit(plan), .rule_apart = true});
   Var d = s.d, y = s.y, x = s.x, c = s.c, t = s.t, h = s.h, b = s.b;
 
   // Reductions over the width; over the keys of a block that some query of the task sees, from a
@@ -42,38 +45,54 @@ Stage build_attention(const Plan& plan, const Blocking& blocking, const Attentio
   // before the first visible key is masked.
   const int key_tile = blocking.attention.key_tile, value_rows = blocking.attention.value_rows;
   RDom rd(0, d_head, "rd"), rx(0, key_block, "rx"), rs(0, key_block, "rs"), rp(0, key_block, "rp"),
-      rv(0, key_block, "rv");
+      rv(0, key_block, "rv"), rr(0, key_block, "rr");
+  const bool listed = ruled && !single;  // what the rule shows of each block
   const bool begins = attention.left || attention.key_starts;
-  const bool ends = s.bounded || key_range.max % key_block != 0;
-  for (RDom* keys : {&rs, &rx, &rp}) {
-    Expr tile = c * key_block + *keys / key_tile * key_tile;
-    if (ends) keys->where((keys == &rs ? tile : c * key_block + *keys) < s.key_end);
-    if (begins) keys->where(tile + key_tile > s.key_begin);
+  const bool ends = s.bounded || key_range.max % key_block != 0 || listed;
+  const Expr start = c * key_block;
+  for (RDom* keys : {&rs, &rx, &rp, &rr}) {
+    Expr tile = start + *keys / key_tile * key_tile;
+    if (ends) keys->where((keys == &rs ? tile : start + *keys) < s.block_key_end());
+    if (begins || listed) keys->where(tile + key_tile > s.block_key_begin());
   }
   Expr first_row = y / value_rows * value_rows;
-  if (ends) rv.where(c * key_block + rv < s.query_key_end(first_row + value_rows));
-  if (begins) rv.where(c * key_block + rv >= s.query_key_begin(first_row));
-  Expr first_block = begins ? s.key_begin / key_block : Expr(0);
-  Expr blocks = (s.key_end + key_block - 1) / key_block - first_block;
-  RDom rc(first_block, begins ? max(blocks, 0) : blocks, "rc");
+  if (ends) {
+    Expr end = s.query_key_end(first_row + value_rows);
+    rv.where(start + rv < (listed ? min(end, s.block_key_end()) : end));
+  }
+  if (begins || listed) {
+    Expr begin = s.query_key_begin(first_row);
+    rv.where(start + rv >= (listed ? max(begin, s.block_key_begin()) : begin));
+  }
+  if (listed) rr.where(s.rule_cuts_block());
+  RDom rc(s.first_block(), begins ? max(s.block_count(), 0) : s.block_count(), "rc");
 
   // S^T[x][y] = sum_d Q[y][d] K[x][d]
   Func product("product"), scores("scores"), masked("masked");
   product(y, x, c) = 0.0f;
   product(y, x, c) += s.queries(y, rd) * s.key(rd);
   scores(y, x, c) = Halide::undef<float>();
-  scores(y, rs, c) = product(y, rs, c);
+  scores(y, rs, c) = s.shaped(product(y, rs, c), start + rs);
+  // Apart, so that what the rule shows as a whole pays nothing for it.
+  if (ruled) scores(y, rr, c) = select(s.rule_shows(start + rr), scores(y, rr, c), -kInfinity);
   masked(y, x, c) = s.masked_score(scores(y, x, c));
+
+  // A sink is the score of a key whose V is 0: where everything is one block it stands in for the
+  // first key of the max, else for a block before the first.
+  Expr sink = attention.sink ? s.sink(in.sink) : Expr(-kInfinity);
+  const auto of_sink = [&](const Expr& highest) {
+    return attention.sink ? s.exp(sink - max(highest, kLowest)) : Expr(0.0f);
+  };
 
   // m[y] = max_x S, P^T[x][y] = exp(S - m), l[y] = sum_x P
   Func block_max("block_max"), shift("shift"), probabilities("probabilities"),
       block_sum("block_sum");
-  block_max(y, c) = -kInfinity;
+  block_max(y, c) = single ? sink : Expr(-kInfinity);
   block_max(y, c) = max(block_max(y, c), masked(y, rx, c));
   shift(y, c) = max(block_max(y, c), kLowest);
   probabilities(y, x, c) = Halide::undef<float>();
   probabilities(y, rp, c) = s.exp(masked(y, rp, c) - shift(y, c));
-  block_sum(y, c) = 0.0f;
+  block_sum(y, c) = single ? of_sink(block_max(y, c)) : Expr(0.0f);
   block_sum(y, c) += probabilities(y, rx, c);
 
   // o[y][d] = sum_x P^T[x][y] V[x][d]
@@ -83,7 +102,8 @@ Stage build_attention(const Plan& plan, const Blocking& blocking, const Attentio
   partial(d, y, c) = value_product(d, y, c);
   statistics(y, c) = Halide::Tuple(block_max(y, c), block_sum(y, c));
 
-  // Merge: M = max_c m, w_c = exp(m_c - M), L = sum_c w_c l_c, out = sum_c w_c o_c / L
+  // Merge: M = max(sink, max_c m), w_c = exp(m_c - M), L = exp(sink - M) + sum_c w_c l_c,
+  // out = sum_c w_c o_c / L
   Func row_max("row_max"), merge_weight("merge_weight"), row_sum("row_sum"), row_scale("row_scale"),
       merged("merged"), result("result");
   Expr highest, total;
@@ -91,10 +111,10 @@ Stage build_attention(const Plan& plan, const Blocking& blocking, const Attentio
     highest = block_max(y, 0);
     total = block_sum(y, 0);
   } else {
-    row_max(y) = -kInfinity;
+    row_max(y) = sink;
     row_max(y) = max(row_max(y), statistics(y, rc)[0]);
     merge_weight(y, c) = s.exp(statistics(y, c)[0] - max(row_max(y), kLowest));
-    row_sum(y) = 0.0f;
+    row_sum(y) = of_sink(row_max(y));
     row_sum(y) += merge_weight(y, rc) * statistics(y, rc)[1];
     merged(d, y) = 0.0f;
     merged(d, y) += merge_weight(y, rc) * partial(d, y, rc);
@@ -116,6 +136,7 @@ Stage build_attention(const Plan& plan, const Blocking& blocking, const Attentio
   stage.name = "attention";
   s.add_inputs(stage);
   add_source(stage, in.v);
+  if (attention.sink) add_input(stage, in.sink.input, in.sink.operand);
   scalars.add_to(stage);
   std::vector<Func> outputs = {output};
   stage.operands.push_back(in.output);
@@ -142,7 +163,8 @@ Stage build_attention(const Plan& plan, const Blocking& blocking, const Attentio
                      masked,    block_max,    shift,   probabilities, block_sum, value_product,
                      partial,   statistics,   row_max, merge_weight,  row_sum,   row_scale,
                      merged,    result,       output});
-  stage.domains = {{"rd", rd}, {"rx", rx}, {"rs", rs}, {"rp", rp}, {"rv", rv}, {"rc", rc}};
+  stage.domains = {{"rd", rd}, {"rx", rx}, {"rs", rs}, {"rp", rp},
+                   {"rv", rv}, {"rc", rc}, {"rr", rr}};
   stage.streams = {{"k", in.k.input}, {"v", in.v.input}};
   return stage;
 }

@@ -46,7 +46,8 @@ Stage build_decode(const Plan& plan, const Blocking& blocking, const DecodeInput
   StageScalars scalars(name);
   const AttentionBlocking panels =
       all_queries(blocking, kCachePanel, shared ? TileRows::kShared : TileRows::kGroup);
-  Scores s(plan, panels, scalars, {in.q, in.k, in.mask, in.q_norm}, softmax_unit(plan));
+  Scores s(plan, panels, scalars, {in.q, in.k, in.mask, in.q_norm, in.tables},
+           {.unit = softmax_unit(plan)});
   Var d = s.d, y = s.y, x = s.x, c = s.c, r("r"), n("n"), g("g");
   Expr task = scalars.get(Symbol::kTask0), head = scalars.get(Symbol::kTask1);
 
@@ -69,7 +70,7 @@ Stage build_decode(const Plan& plan, const Blocking& blocking, const DecodeInput
   product(x, c, y) = 0.0f;
   product(x, c, y) += s.query_rows(rd, y) * s.key(rd);
   scores(x, c, y) = Halide::undef<float>();
-  scores(x, rc, y) = product(x, rc, y);
+  scores(x, rc, y) = s.shaped(product(x, rc, y), rc * kCachePanel + x);
   masked(x, c, y) = s.masked_score(scores(x, c, y));
 
   // m[row] = max_x S, P[row][x] = exp(S - m), l[row] = sum_x P; by lanes first.
@@ -125,15 +126,17 @@ Stage build_decode(const Plan& plan, const Blocking& blocking, const DecodeInput
   return stage;
 }
 
-// M = max_n m, w_n = exp(m_n - M), L = sum_n w_n l_n, out = sum_n w_n o_n / L, over the splits n
-// that hold a key which some row of the sequence sees. One head of a sequence a task.
+// M = max(sink, max_n m), w_n = exp(m_n - M), L = exp(sink - M) + sum_n w_n l_n, out = sum_n w_n
+// o_n / L, over the splits n that hold a key which some row of the sequence sees. One head of a
+// sequence a task.
 Stage build_merge(const Plan& plan, const Blocking& blocking, const DecodeInputs& splits,
                   const AttentionInputs& in) {
   const int split = blocking.decode.split;
   const int group = static_cast<int>(plan.attention.heads / plan.attention.kv_heads);
   StageScalars scalars("merge");
   const AttentionBlocking whole = all_queries(blocking, split, TileRows::kQueries);
-  Scores s(plan, whole, scalars, {in.q, in.k, in.mask, splits.q_norm}, softmax_unit(plan));
+  Scores s(plan, whole, scalars, {in.q, in.k, in.mask, splits.q_norm, {}},
+           {.unit = softmax_unit(plan), .step = ScoreStep::kProduct});
   Var d = s.d, y = s.y, c = s.c, t = s.t, h = s.h, b = s.b;
   Halide::ImageParam partial(Halide::Float(32), 4, "partial"),
       split_max(Halide::Float(32), 3, "split_max"), split_sum(Halide::Float(32), 3, "split_sum");
@@ -148,10 +151,13 @@ Stage build_merge(const Plan& plan, const Blocking& blocking, const DecodeInputs
   Expr kv_head = s.head / group;
   Func row_max("row_max"), merge_weight("merge_weight"), row_sum("row_sum"), row_scale("row_scale"),
       merged("merged"), result("result"), output("output");
-  row_max(y) = -kInfinity;
+  // A sink is a split before the first, of a key whose V is 0.
+  const bool sinks = plan.attention.sink;
+  Expr sink = sinks ? s.sink(in.sink) : Expr(-kInfinity);
+  row_max(y) = sink;
   row_max(y) = max(row_max(y), split_max(row, rc, kv_head));
   merge_weight(y, c) = s.exp(split_max(row, c, kv_head) - max(row_max(y), kLowest));
-  row_sum(y) = 0.0f;
+  row_sum(y) = sinks ? s.exp(sink - max(row_max(y), kLowest)) : Expr(0.0f);
   row_sum(y) += merge_weight(y, rc) * split_sum(row, rc, kv_head);
   merged(d, y) = 0.0f;
   merged(d, y) += merge_weight(y, rc) * partial(d, row, rc, kv_head);
@@ -169,6 +175,7 @@ Stage build_merge(const Plan& plan, const Blocking& blocking, const DecodeInputs
   add_input(stage, partial, splits.partial);
   add_input(stage, split_max, splits.split_max);
   add_input(stage, split_sum, splits.split_sum);
+  if (sinks) add_input(stage, in.sink.input, in.sink.operand);
   scalars.add_to(stage);
   std::vector<Func> outputs = {output};
   stage.operands.push_back(in.output);

@@ -46,6 +46,7 @@ class Builder {
     add_packs_of_heads();
     add_sequence_tensors();
     if (plan_.cache) add_cache();
+    for (const Table& table : plan_.attention.tables) add_table(table);
     add_outputs();
     add_attention();
     add_zeros();
@@ -351,7 +352,43 @@ class Builder {
     add("key_starts", a.key_starts, Symbol::kBatch, ValueCheck::kKeys);
     add("query_offset", a.query_offset == QueryOffset::kInput, Symbol::kBatch,
         ValueCheck::kInt32Offset);
+    if (a.sink) add_sink();
     add("sequence_starts", plan_.packed, Symbol::kStarts, ValueCheck::kStarts);
+  }
+
+  // One logit a head: an input, or a weight of a block.
+  void add_sink() {
+    const int64_t heads = plan_.attention.all_heads;
+    sink_.input = ImageParam(Float(32), 1, "sink");
+    if (plan_.op == Op::kAttention) {
+      sink_.operand = add_tensor({"sink", false, Dtype::kF32, {fixed(heads)}});
+      return;
+    }
+    PackInfo pack;
+    pack.kind = PackKind::kVector;
+    pack.rows = heads;
+    pack.parts = {{weight_index("sink", {heads}), 0, 1, heads, heads}};
+    program_.packs.push_back(std::move(pack));
+    sink_.operand = {Operand::kPack, static_cast<int>(program_.packs.size()) - 1, {}};
+  }
+
+  // What rules read; of the whole batch, packed or not.
+  void add_table(const Table& table) {
+    const Attention& a = plan_.attention;
+    TensorInfo tensor{table.name, false, table.dtype, {}};
+    for (const std::string& axis : table.shape) {
+      tensor.axes.push_back(axis == "B"    ? Extent{1, Symbol::kBatch, 1}
+                            : axis == "H"  ? fixed(a.all_heads)
+                            : axis == "G"  ? fixed(a.all_kv_heads)
+                            : axis == "Lq" ? Extent{1, Symbol::kQuery, 1}
+                            : axis == "Lk" ? all_keys()
+                            : axis == "D"  ? fixed(a.d_head)
+                                           : fixed(std::stoll(axis)));
+    }
+    const Halide::Type type =
+        table.dtype == Dtype::kF32 ? Halide::Type(Float(32)) : Halide::Int(32);
+    ImageParam input(type, static_cast<int>(table.shape.size()), "table_" + table.name);
+    tables_.push_back({table, input, add_tensor(std::move(tensor))});
   }
 
   // The tensors that a call fills, in the order of the plan.
@@ -382,7 +419,7 @@ class Builder {
     const Attention& a = plan_.attention;
     const bool rows_wanted =
         plan_.wants("weights") || plan_.wants("mean_weights") || plan_.top_k > 0;
-    PairInputs pairs{q_, k_, q_norm_, mask_, {}, {}, {}};
+    PairInputs pairs{q_, k_, q_norm_, mask_, tables_, {}, {}, {}};
     pairs.row_max.index = pairs.row_scale.index = -1;
     if (rows_wanted) {
       pairs.row_max = add_buffer("row_max", {queries(), fixed(a.all_heads), batch()});
@@ -410,6 +447,8 @@ class Builder {
     in.v = v_;
     in.q_norm = q_norm_;
     in.mask = mask_;
+    in.sink = sink_;
+    in.tables = tables_;
     in.row_max = pairs.row_max;
     in.row_scale = pairs.row_scale;
     in.lse.index = -1;
@@ -461,6 +500,7 @@ class Builder {
     splits.v = v_;
     splits.q_norm = q_norm_;
     splits.mask = mask_;
+    splits.tables = tables_;
     splits.partial_width = program_.cache->d_value_padded;
     const int split = blocking_.decode.split;
     const Extent rows{a.heads / a.kv_heads, Symbol::kRows, 1}, count{1, Symbol::kKey, split, split};
@@ -517,6 +557,8 @@ class Builder {
   HeadSource q_, k_, v_;
   NormSource q_norm_, k_norm_;
   MaskSource mask_;
+  SinkSource sink_;
+  std::vector<TableSource> tables_;
   Operand concat_;
   std::map<std::string, Operand> inputs_, outputs_;
 };

@@ -1,5 +1,7 @@
 #include "generator/pipeline/scores.h"
 
+#include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <limits>
 #include <utility>
@@ -33,23 +35,33 @@ Expr moved(const Expr& place, int64_t step) {
       Halide::clamp(sum, Halide::cast<int64_t>(-1), Halide::cast<int64_t>(1 << 30)));
 }
 
+// What turns a natural score into one in that unit.
+double unit_factor(ScoreUnit unit) { return unit == ScoreUnit::kLog2 ? kLog2E : 1; }
+
 Expr both(const Expr& a, const Expr& b) { return a.defined() ? a && b : b; }
 
 }  // namespace
 
 ScoreUnit softmax_unit(const Plan& plan) {
-  return plan.attention.mask == MaskTensor::kAdditive ? ScoreUnit::kNatural : ScoreUnit::kLog2;
+  const Attention& a = plan.attention;
+  return a.mask == MaskTensor::kAdditive || a.score_rule ? ScoreUnit::kNatural : ScoreUnit::kLog2;
 }
 
 Scores::Scores(const Plan& plan, const AttentionBlocking& blocking, StageScalars& scalars,
-               const ScoreInputs& in, ScoreUnit unit, bool every_head)
-    : plan_(plan), blocking_(blocking), in_(in), unit_(unit), every_head_(every_head) {
+               const ScoreInputs& in, const ScoreOptions& options)
+    : plan_(plan),
+      blocking_(blocking),
+      in_(in),
+      unit_(options.unit),
+      step_(options.step),
+      every_head_(options.every_head),
+      rule_apart_(options.rule_apart) {
   const Attention& attention = plan.attention;
   const Range query_range = plan.queries(), key_range = plan.keys();
   block = blocking.whole_rows ? Expr(0)
                               : scalars.get(blocking.heads_first ? Symbol::kTask1 : Symbol::kTask0);
   computed_head =
-      every_head ? Expr(h) : scalars.get(blocking.heads_first ? Symbol::kTask0 : Symbol::kTask1);
+      every_head_ ? Expr(h) : scalars.get(blocking.heads_first ? Symbol::kTask0 : Symbol::kTask1);
   head = pick(attention.kept_heads, computed_head);
   sequence = scalars.get(Symbol::kTask2);
   batch_index = plan.packed ? Expr(0) : sequence;
@@ -75,10 +87,21 @@ Scores::Scores(const Plan& plan, const AttentionBlocking& blocking, StageScalars
   key_end = max(query_key_end(blocking.query_block), 0);
   const bool ends = attention.right && blocking.rows != TileRows::kShared;
   bounded = attention.left || ends || attention.key_lengths || attention.key_starts || key_tail_;
-  masked = bounded || attention.mask != MaskTensor::kNone;
+  if (step_ == ScoreStep::kAll && attention.score_rule) {
+    score_rule_.emplace(plan, *attention.score_rule, in_.tables);
+    hold_row_terms(*score_rule_, score_rule_->root());
+  }
+  if (step_ == ScoreStep::kAll && attention.mask_rule) {
+    mask_rule_.emplace(plan, *attention.mask_rule, in_.tables);
+    hold_row_terms(*mask_rule_, mask_rule_->root());
+    if (rule_apart_ && key_range.max > blocking.key_block) find_blocks();
+  }
 
   Expr row = query_tail ? min(query, query_length - 1) : query;
-  const double factor = unit == ScoreUnit::kLog2 ? kLog2E : 1;
+  // With softcap the product is the argument of tanh.
+  const double factor = !capped()         ? unit_factor(unit_)
+                        : cap_is_folded() ? 1 / *attention.softcap
+                                          : 1;
   const float scale = static_cast<float>(attention.score_scale * factor);
   const auto element = [&](const Expr& width) {
     return in.q.input(width, first_row + row, in.q.head(computed_head), batch_index);
@@ -93,7 +116,7 @@ Scores::Scores(const Plan& plan, const AttentionBlocking& blocking, StageScalars
   queries(vars({y, d})) = query_rows(at({d, y}, h));
   if (attention.mask == MaskTensor::kNone) return;
   // Read in whole vectors, which may reach past the last key.
-  Expr key = c * blocking.key_block + x;
+  Expr key = c * blocking_.key_block + x;
   key = select(key < key_length, likely(key), key_length - 1);
   mask_rows(vars({x, y, c})) = in.mask.input(key, row, head, sequence);
   mask(vars({y, x, c})) = mask_rows(at({x, y, c}, h));
@@ -210,10 +233,114 @@ Expr Scores::visible() const {
   if (attention.left) sees = both(sees, key >= moved(place, -*attention.left));
   if (attention.key_lengths || key_tail_) sees = both(sees, key < keys_);
   if (attention.key_starts) sees = both(sees, key >= first_key_);
+  if (mask_rule_ && !rule_apart_) sees = both(sees, rule_shows(key));
   if (attention.mask == MaskTensor::kNone) return sees;
   Expr said = mask(at({y, x, c}, h));
   return both(sees, attention.mask == MaskTensor::kBool ? said != Halide::cast<uint8_t>(0)
                                                         : strict_float(said != -kInfinity));
+}
+
+bool Scores::capped() const { return plan_.attention.softcap && step_ != ScoreStep::kProduct; }
+
+// Where their quotient is far from the ends of float32's range, queries are multiplied by it.
+bool Scores::cap_is_folded() const {
+  const double factor = std::abs(plan_.attention.score_scale / *plan_.attention.softcap);
+  return factor > 0x1p-64 && factor < 0x1p64;
+}
+
+Expr Scores::shaped(const Expr& product, const Expr& key) const {
+  const Attention& attention = plan_.attention;
+  const double factor = unit_factor(unit_);
+  Expr score = product;
+  if (capped()) {
+    const double cap = *attention.softcap;
+    Expr argument = cap_is_folded() ? product : product / static_cast<float>(cap);
+    score = tanh_f32(argument) * std::min(static_cast<float>(cap * factor), -kLowest);
+  }
+  if (step_ != ScoreStep::kAll) return score;
+  if (!attention.alibi_slopes.empty()) {
+    Expr distance = Halide::abs(Halide::cast<float>(place - key));
+    std::vector<Expr> slopes;
+    for (double slope : attention.alibi_slopes)
+      slopes.emplace_back(static_cast<float>(-slope * factor));
+    score = score + choose(slopes, head) * distance;
+  }
+  if (!score_rule_) return score;
+  RuleScope scope = rule_scope(key);
+  scope.s = score;
+  return Halide::cast<float>(rule_value(*score_rule_, scope));
+}
+
+// Held to the queries and keys that there are: what stands behind them is thrown away, and a table
+// has nothing for it.
+RuleScope Scores::rule_scope(const Expr& key) const {
+  RuleScope scope;
+  scope.b = sequence;
+  scope.h = head;
+  scope.q = query_tail ? min(query, query_length - 1) + offset_ : place;
+  scope.k = key_tail_ ? min(key, key_length - 1) : key;
+  scope.q_len = query_length;
+  scope.k_len = keys_;
+  return scope;
+}
+
+void Scores::hold_row_terms(const Rule& rule, int node) {
+  const bool of_queries = rule.reads(node, "q") && !rule.reads(node, "k") && !rule.reads(node, "s");
+  if (of_queries && rule.reads_table(node)) {
+    Func term("row_term" + std::to_string(row_terms_.size()));
+    term(vars({y})) = rule.value(node, rule_scope(0));
+    row_terms_[{&rule, node}] = term;
+    rule_funcs_.push_back(term);
+    return;
+  }
+  for (int operand : rule.node(node).operands) hold_row_terms(rule, operand);
+}
+
+Expr Scores::rule_value(const Rule& rule, const RuleScope& scope) const {
+  return rule.value(scope, [&](int node) {
+    const auto held = row_terms_.find({&rule, node});
+    return held == row_terms_.end() ? Expr() : Expr(Func(held->second)(at({y}, h)));
+  });
+}
+
+Expr Scores::rule_shows(const Expr& key) const { return rule_value(*mask_rule_, rule_scope(key)); }
+
+void Scores::find_blocks() {
+  BlockRule::Task task;
+  task.scope = rule_scope(0);
+  task.scope.q = task.scope.k = Expr();
+  task.first_place = first_query_ + offset_;
+  Expr end = first_query_ + blocking_.query_block;
+  task.last_place = (query_tail ? min(end, query_length) : end) - 1 + offset_;
+  task.key_begin = key_begin;
+  task.key_end = key_end;
+  task.first_block = first_block();
+  task.key_block = blocking_.key_block;
+  blocks_.emplace(*mask_rule_, task);
+  rule_funcs_.insert(rule_funcs_.end(), blocks_->funcs().begin(), blocks_->funcs().end());
+}
+
+Expr Scores::first_block() const {
+  return plan_.attention.left || plan_.attention.key_starts ? key_begin / blocking_.key_block
+                                                            : Expr(0);
+}
+
+Expr Scores::block_count() const {
+  return (key_end + blocking_.key_block - 1) / blocking_.key_block - first_block();
+}
+
+Expr Scores::block_key_begin() const {
+  return blocks_ ? max(blocks_->key_begin(c), key_begin) : key_begin;
+}
+
+Expr Scores::block_key_end() const { return blocks_ ? blocks_->key_end(c) : key_end; }
+
+Expr Scores::rule_cuts_block() const {
+  return blocks_ ? blocks_->is_cut(c) : Halide::Internal::make_bool(true);
+}
+
+Expr Scores::sink(const SinkSource& source) const {
+  return source.input(head) * static_cast<float>(unit_factor(unit_));
 }
 
 Expr Scores::masked_score(const Expr& score) const {
@@ -225,7 +352,8 @@ Expr Scores::masked_score(const Expr& score) const {
 }
 
 Expr Scores::where_visible(const Expr& value, float hidden) const {
-  return masked ? select(visible(), likely(value), hidden) : value;
+  Expr sees = visible();
+  return sees.defined() ? select(sees, likely(value), hidden) : value;
 }
 
 Expr Scores::is_key() const { return c * blocking_.key_block + x < key_length; }
@@ -260,6 +388,10 @@ void Scores::add_inputs(Stage& stage) const {
   add_source(stage, in_.k);
   if (rows_) rows_->add_to(stage);
   if (sequences_.defined()) add_input(stage, sequences_, {Operand::kSequences, 0, {}});
+  if (step_ == ScoreStep::kAll) {
+    for (const TableSource& table : in_.tables) add_input(stage, table.input, table.operand);
+  }
+  for (const Func& func : rule_funcs_) name_funcs(stage, {func});
   if (!mask.defined()) return;
   add_input(stage, in_.mask.input, in_.mask.operand);
   stage.dense_mask = in_.mask.input.dim(0).stride() == 1;

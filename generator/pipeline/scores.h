@@ -8,10 +8,13 @@
 
 #include <Halide.h>
 
+#include <map>
 #include <optional>
 #include <vector>
 
+#include "generator/pipeline/block_rule.h"
 #include "generator/pipeline/head_rows.h"
+#include "generator/pipeline/rule.h"
 #include "generator/pipeline/stages.h"
 
 namespace mha {
@@ -19,14 +22,29 @@ namespace mha {
 // In units of log2, where exp2(s) is the natural exponential of a score, or in natural units.
 enum class ScoreUnit { kLog2, kNatural };
 
-// The unit in which softmax is computed. A mask that is added must keep its finite numbers finite:
-// float32's lowest, times log2(e), would be -inf and hide.
+// The unit in which softmax is computed. A score_rule reads natural scores. A mask that is added
+// must keep its finite numbers finite: float32's lowest, times log2(e), would be -inf and hide.
 ScoreUnit softmax_unit(const Plan& plan);
+
+// How far a score has come on its way into the softmax, masks apart: scale * q k; that after
+// softcap; that with all which follows.
+enum class ScoreStep { kProduct, kCapped, kAll };
+
+struct ScoreOptions {
+  ScoreUnit unit = ScoreUnit::kLog2;
+  ScoreStep step = ScoreStep::kAll;
+  bool every_head = false;  // one task computes all heads, and the Funcs have the dimension h
+  // The mask rule is no part of the masks: the stage looks at it by itself, and only in the blocks
+  // of keys that the rule shows in part. Which these are, and which it hides from all queries of
+  // the task, is found once a task.
+  bool rule_apart = false;
+};
 
 struct ScoreInputs {
   HeadSource q, k;
   MaskSource mask;
   NormSource q_norm = {};
+  std::vector<TableSource> tables;
 };
 
 class Scores {
@@ -44,20 +62,27 @@ class Scores {
   Halide::Expr key_begin, key_end;  // keys outside are hidden from every query of the block
   bool query_tail = false;          // the last block may be partly filled
   bool bounded = false;             // key_begin and key_end may cut a block of keys
-  bool masked = false;              // some key of a block may be hidden from some query
   Halide::Func queries{"queries"}, query_rows{"query_rows"};  // (y, d[, h]), (d, y[, h])
   Halide::Func sequence_of_row{"sequence_of_row"};            // (y), of several packed sequences
   Halide::Func mask{"mask"}, mask_rows{"mask_rows"};  // (y, x, c[, h]), (x, y, c[, h]) if given
 
   Halide::Var d{"d"}, y{"y"}, x{"x"}, c{"c"}, t{"t"}, h{"h"}, b{"b"};
 
-  // every_head: one task computes all heads, and the Funcs have the dimension h.
   Scores(const Plan& plan, const AttentionBlocking& blocking, StageScalars& scalars,
-         const ScoreInputs& in, ScoreUnit unit, bool every_head = false);
+         const ScoreInputs& in, const ScoreOptions& options);
 
   // The dimensions given, and h where every head has its own.
   std::vector<Halide::Var> vars(std::vector<Halide::Var> list) const;
   std::vector<Halide::Expr> at(std::vector<Halide::Expr> list, const Halide::Expr& head) const;
+
+  // c runs from first_block() on over block_count() blocks of keys.
+  Halide::Expr first_block() const, block_count() const;
+  // key_begin and key_end, or what of block c the rule does not hide from all queries of the task;
+  // an end of 0 where it hides all.
+  Halide::Expr block_key_begin() const, block_key_end() const;
+  // Whether the rule shows block c in part; whether it shows query y that key.
+  Halide::Expr rule_cuts_block() const;
+  Halide::Expr rule_shows(const Halide::Expr& key) const;
 
   // The head of K and V that this task's query head uses.
   Halide::Expr kv_head(const HeadSource& source) const;
@@ -75,6 +100,11 @@ class Scores {
   // where they alone would see it.
   Halide::Expr query_key_begin(const Halide::Expr& first) const;
   Halide::Expr query_key_end(const Halide::Expr& end) const;
+
+  // The score of query y and a key, masks apart, from the product of their rows of `queries` and K.
+  Halide::Expr shaped(const Halide::Expr& product, const Halide::Expr& key) const;
+  // A logit of this task's head in the unit of the scores.
+  Halide::Expr sink(const SinkSource& source) const;
 
   // The score of query y and key x of block c with masks applied, -inf where hidden. Chosen after
   // `score` has been computed: a NaN or Inf that is hidden ends here.
@@ -105,12 +135,19 @@ class Scores {
   Halide::Expr visible() const;
   void set_group(StageScalars& scalars);
   void set_shared(StageScalars& scalars);
+  RuleScope rule_scope(const Halide::Expr& key) const;
+  Halide::Expr rule_value(const Rule& rule, const RuleScope& scope) const;
+  void find_blocks();
+  void hold_row_terms(const Rule& rule, int node);
+  bool capped() const;
+  bool cap_is_folded() const;
 
   const Plan& plan_;
   const AttentionBlocking& blocking_;
   const ScoreInputs in_;
   const ScoreUnit unit_;
-  const bool every_head_;
+  const ScoreStep step_;
+  const bool every_head_, rule_apart_;
   Halide::Expr first_query_, keys_, first_key_, offset_;
   Halide::Expr slot_;     // of this sequence in the page table
   Halide::Expr kv_head_;  // of tiles that hold its heads
@@ -118,6 +155,11 @@ class Scores {
   Halide::ImageParam sequences_;
   bool key_tail_ = false;
   std::optional<HeadRows> rows_;
+  std::optional<Rule> score_rule_, mask_rule_;
+  // Parts of rules with tables that only the query decides: (y[, h]), once a task.
+  std::map<std::pair<const Rule*, int>, Halide::Func> row_terms_;
+  std::vector<Halide::Func> rule_funcs_;
+  std::optional<BlockRule> blocks_;
 };
 
 // The input of a source, and what says where its rows lie.

@@ -73,12 +73,27 @@ struct MaskSource {
   Operand operand;
 };
 
+// A table that rules read; dimensions of the input innermost first.
+struct TableSource {
+  Table table;
+  Halide::ImageParam input;
+  Operand operand;
+};
+
+// A logit of each head of the caller, [H].
+struct SinkSource {
+  Halide::ImageParam input;
+  Operand operand;
+};
+
 // q as its source has it; norm and rotation are applied by the stages that read it. Those of k have
 // been applied.
 struct AttentionInputs {
   HeadSource q, k, v;
   NormSource q_norm;
   MaskSource mask;
+  SinkSource sink;  // if the plan has one
+  std::vector<TableSource> tables;
   Operand output;             // (d, t, h, b)
   bool output_dense = false;  // its heads are those that are computed, else the caller's
   int64_t output_width = 0;   // Dv, or padded where the output lies in the workspace
@@ -100,6 +115,7 @@ struct DecodeInputs {
   HeadSource q, k, v;
   NormSource q_norm;
   MaskSource mask;
+  std::vector<TableSource> tables;
   // Of each split: the product with V (d, row, split, kv head), unscaled; max and sum of its rows
   // (row, split, kv head), in the unit of the scores.
   Operand partial, split_max, split_sum;
@@ -121,12 +137,14 @@ struct PairInputs {
   HeadSource q, k;
   NormSource q_norm;
   MaskSource mask;
+  std::vector<TableSource> tables;
   Operand row_max, row_scale, output;
 };
 // The stage `name`:
 // weights(key, t, h, b) = exp(score - row_max) * row_scale for visible keys, else 0;
 // scores(key, t, h, b) = scale * q k of every pair, in natural units;
-// scores_masked(key, t, h, b) = the same, plus the added mask, and -inf where hidden.
+// scores_capped(key, t, h, b) = the same after softcap;
+// scores_masked(key, t, h, b) = what the softmax is taken of, -inf where hidden.
 Stage build_pairs(const std::string& name, const Plan& plan, const Blocking& blocking,
                   const PairInputs& inputs);
 // mean_weights(key, t, b) = sum_h weights(key, t, h, b) / H.
@@ -181,6 +199,12 @@ Stage build_projection(const std::string& name, const Blocking& blocking,
 // 2^x for x <= 0, relative error below 1.6e-7; exactly 0 for x < -126, so that a hidden key adds
 // nothing.
 Halide::Expr exp2_nonpositive(Halide::Expr x);
+
+// tanh x, relative error below 3.2e-7, 4.4e-8 RMS; NaN for NaN.
+Halide::Expr tanh_f32(const Halide::Expr& x);
+
+// values[index]; the last of them for an index behind it.
+Halide::Expr choose(const std::vector<Halide::Expr>& values, const Halide::Expr& index);
 
 // Collects the scalar operands of a stage: a Param is made the first time that a symbol is asked
 // for.

@@ -21,7 +21,8 @@ Stage build_textbook_attention(const Plan& plan, const Blocking& blocking,
   whole.key_block = 1 << 28;
   whole.whole_rows = true;
   StageScalars scalars("attention");
-  Scores s(plan, whole, scalars, {in.q, in.k, in.mask, in.q_norm}, softmax_unit(plan));
+  Scores s(plan, whole, scalars, {in.q, in.k, in.mask, in.q_norm, in.tables},
+           {.unit = softmax_unit(plan)});
   Var d = s.d, y = s.y, x = s.x, t = s.t, h = s.h, b = s.b;
   const int keys = static_cast<int>(plan.keys().max);
   RDom rd(0, static_cast<int>(plan.attention.d_head), "rd"), rm(0, keys, "rm"), rs(0, keys, "rs"),
@@ -31,11 +32,15 @@ Stage build_textbook_attention(const Plan& plan, const Blocking& blocking,
   // Dimensions as the caller reads them: keys innermost.
   product(x, y) = 0.0f;
   product(x, y) += Halide::Internal::substitute(s.c.name(), Expr(0), s.queries(y, rd) * s.key(rd));
-  masked(x, y) = Halide::Internal::substitute(s.c.name(), Expr(0), s.masked_score(product(x, y)));
-  row_max(y) = -std::numeric_limits<float>::infinity();
+  masked(x, y) =
+      Halide::Internal::substitute(s.c.name(), Expr(0), s.masked_score(s.shaped(product(x, y), x)));
+  const bool sinks = plan.attention.sink;
+  Expr sink = sinks ? s.sink(in.sink) : Expr(-std::numeric_limits<float>::infinity());
+  row_max(y) = sink;
   row_max(y) = max(row_max(y), masked(rm, y));
   exponentials(x, y) = s.exp(masked(x, y) - max(row_max(y), std::numeric_limits<float>::lowest()));
-  row_sum(y) = 0.0f;
+  row_sum(y) =
+      sinks ? s.exp(sink - max(row_max(y), std::numeric_limits<float>::lowest())) : Expr(0.0f);
   row_sum(y) += exponentials(rs, y);
   value_product(d, y) = 0.0f;
   value_product(d, y) +=
@@ -50,6 +55,7 @@ Stage build_textbook_attention(const Plan& plan, const Blocking& blocking,
   stage.name = "attention";
   s.add_inputs(stage);
   add_source(stage, in.v);
+  if (sinks) add_input(stage, in.sink.input, in.sink.operand);
   scalars.add_to(stage);
   stage.operands.push_back(in.output);
   stage.pipeline = Halide::Pipeline(output);

@@ -40,7 +40,7 @@ struct Pairs {
     const auto pair = s.at({s.y, s.x, s.c}, s.h);
     product(s.vars({s.y, s.x, s.c})) = 0.0f;
     product(pair) += s.queries(s.at({s.y, rd}, s.h)) * s.key(rd);
-    scores(s.vars({s.y, s.x, s.c})) = product(pair);
+    scores(s.vars({s.y, s.x, s.c})) = s.shaped(product(pair), s.x);
     masked(s.vars({s.y, s.x, s.c})) = s.masked_score(scores(pair));
   }
 
@@ -87,8 +87,11 @@ Stage build_pairs(const std::string& name, const Plan& plan, const Blocking& blo
   StageScalars scalars(name);
   const AttentionBlocking block = one_block(blocking);
   const bool softmax = name == "weights";
-  Scores s(plan, block, scalars, {in.q, in.k, in.mask, in.q_norm},
-           softmax ? softmax_unit(plan) : ScoreUnit::kNatural);
+  Scores s(plan, block, scalars, {in.q, in.k, in.mask, in.q_norm, in.tables},
+           {.unit = softmax ? softmax_unit(plan) : ScoreUnit::kNatural,
+            .step = name == "scores"          ? ScoreStep::kProduct
+                    : name == "scores_capped" ? ScoreStep::kCapped
+                                              : ScoreStep::kAll});
   Pairs pairs(plan, s);
   Func output("output");
   Expr row = s.row_in_block(s.t);
@@ -119,7 +122,8 @@ Stage build_pairs(const std::string& name, const Plan& plan, const Blocking& blo
 Stage build_mean_weights(const Plan& plan, const Blocking& blocking, const PairInputs& in) {
   StageScalars scalars("mean_weights");
   const AttentionBlocking block = one_block(blocking);
-  Scores s(plan, block, scalars, {in.q, in.k, in.mask, in.q_norm}, softmax_unit(plan), true);
+  Scores s(plan, block, scalars, {in.q, in.k, in.mask, in.q_norm, in.tables},
+           {.unit = softmax_unit(plan), .every_head = true});
   Pairs pairs(plan, s);
   pairs.normalise(s, block.query_block);
   const int heads = static_cast<int>(plan.attention.heads);
@@ -147,7 +151,8 @@ Stage build_top(const Plan& plan, const Blocking& blocking, const PairInputs& in
   StageScalars scalars("top_k");
   const AttentionBlocking block = one_block(blocking);
   const int k = static_cast<int>(plan.top_k);
-  Scores s(plan, block, scalars, {in.q, in.k, in.mask, in.q_norm}, softmax_unit(plan));
+  Scores s(plan, block, scalars, {in.q, in.k, in.mask, in.q_norm, in.tables},
+           {.unit = softmax_unit(plan)});
   Pairs pairs(plan, s);
   pairs.normalise(s, block.query_block);
 

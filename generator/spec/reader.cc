@@ -8,6 +8,7 @@
 
 #include "generator/spec/error.h"
 #include "generator/spec/expression.h"
+#include "generator/spec/expression_text.h"
 #include "generator/spec/keys.h"
 #include "generator/spec/structure.h"
 #include "generator/spec/text.h"
@@ -524,6 +525,11 @@ std::optional<Expression> Reader::read_rule(const Field& field, bool is_score, s
   if (!result) {
     problem(inside_scalar(*field.node, error.offset, text_),
             std::string(is_score ? "score_rule: " : "mask.rule: ") + error.message, error.hint);
+    return result;
+  }
+  for (const Expression::Node& node : result->nodes) {
+    spec_.locations[rule_place(is_score ? "score_rule" : "mask.rule", node.offset)] =
+        inside_scalar(*field.node, node.offset, text_);
   }
   return result;
 }

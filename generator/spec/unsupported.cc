@@ -21,13 +21,6 @@ std::vector<Diagnostic> unsupported(const Spec& spec) {
   };
   const Unbuilt table[] = {
       {spec.dtype != Dtype::kF32, "dtype", "a dtype other than f32 is", "dtype: f32"},
-      {spec.softcap.has_value(), "softcap", "softcap is", ""},
-      {spec.alibi, "alibi", "alibi is", ""},
-      {!spec.score_rule.empty(), "score_rule", "score rules are", ""},
-      {!spec.mask.rule.empty(), "mask.rule", "mask rules are",
-       "causal, window, tensor, key_lengths and key_starts"},
-      {!spec.tables.empty(), "table", "tables are", ""},
-      {spec.sink, "sink", "attention sinks are", ""},
       {spec.kv_cache && spec.cross, "cross", "a cache of the keys of a second input is", ""},
       {spec.kv_cache && spec.key_length_given, "key_length",
        "a cache whose calls bring other numbers of keys and of queries is",

@@ -443,13 +443,13 @@ INSTANTIATE_TEST_SUITE_P(All, Verifier, testing::ValuesIn(kBroken),
 
 TEST(Refusal, OfAKeyThatIsNotBuiltYet) {
   const std::string text =
-      "version: 1\nname: capped\nd_model: 64\nheads: 4\nquery_length: 8\nsoftcap: 30.0\n";
+      "version: 1\nname: arm\nd_model: 64\nheads: 4\nquery_length: 8\ntargets: [arm64]\n";
   const LowerResult result = lower_text(text);
   EXPECT_FALSE(result.plan);
   EXPECT_EQ(result.mlir_before, "");
   ASSERT_EQ(result.problems.size(), 1u);
   EXPECT_EQ(result.problems[0].where.line, 6);
-  EXPECT_NE(result.problems[0].message.find("softcap"), std::string::npos);
+  EXPECT_NE(result.problems[0].message.find("arm64"), std::string::npos);
 }
 
 TEST(Refusal, OfASpecThatNoParserMade) {

@@ -27,11 +27,6 @@ INSTANTIATE_TEST_SUITE_P(
     Keys, Unbuilt,
     testing::Values(BadCase{attention("@dtype: bf16\n"), "dtype other than f32 is"},
                     BadCase{block("@dtype: f16\n"), "is"},
-                    BadCase{attention("@softcap: 30\n"), "softcap is"},
-                    BadCase{attention("@alibi: true\n"), "alibi is"},
-                    BadCase{attention("@score_rule: s + 1\n"), "score rules are"},
-                    BadCase{attention("mask: {@rule: k < q}\n"), "mask rules are"},
-                    BadCase{attention("@sink: true\n"), "are"},
                     BadCase{attention("kv_cache: {capacity: 64}\n@key_length: 16\n"),
                             "other numbers of keys and of queries is"},
                     BadCase{block("kv_cache: {capacity: 64}\n@cross: true\n"),
@@ -44,11 +39,6 @@ INSTANTIATE_TEST_SUITE_P(
                     BadCase{attention("@targets: [zen4, zen5]\n"),
                             "several targets in one library are"}));
 
-TEST(Unbuilt, TablesComeWithTheirRule) {
-  const Spec spec = good(attention("mask: {rule: 'doc[q] == doc[k]'}\ntable: {doc: [Lk]}\n"));
-  EXPECT_EQ(unsupported(spec).size(), 2u);
-}
-
 TEST(Unbuilt, WhatIsBuiltIsNot) {
   for (const std::string& more : std::vector<std::string>{
            "kv_heads: 2\nd_value: 17\nlayout: bhsd\n",
@@ -60,6 +50,8 @@ TEST(Unbuilt, WhatIsBuiltIsNot) {
            "mask: {tensor: additive}\noutputs: [lse]\n", "packed: true\n",
            "qk_norm: {width: all}\nrope: {style: half}\n", "pruned_heads: [1]\n",
            "outputs: [mean_weights, scores, scores_capped, scores_masked]\ntop_k: 3\n",
+           "softcap: 30\nalibi: true\nsink: true\nscore_rule: s + 1\n",
+           "mask: {rule: 'doc[q] == doc[k]'}\ntable: {doc: [Lk]}\n",
            // Said out loud, but off.
            "alibi: false\nsink: false\npacked: false\npruned_heads: []\nmask: {causal: false, "
            "tensor: none, key_starts: false}\n"

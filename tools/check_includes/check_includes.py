@@ -17,14 +17,15 @@ SKIPPED_FOLDERS = {".git", ".venv", "build", "generated", "__pycache__", "node_m
 # the longest prefix that it starts with.
 PLAN = "generator/ir/plan.h"
 SPEC_STRUCT = "generator/spec/spec.h"
+RULES = "generator/spec/expression"
 ERRORS = "generator/spec/error.h"
 ABI = ("mha/mha.h", "mha/kernel.h")
 ARROWS = {
     "generator/spec/": (),
     "generator/ir/": ("generator/spec/",),
-    "generator/pipeline/": (PLAN, SPEC_STRUCT, ERRORS),
+    "generator/pipeline/": (PLAN, SPEC_STRUCT, RULES, ERRORS),
     "generator/nvvm/": (PLAN, SPEC_STRUCT, ERRORS, "schedules/"),
-    "schedules/": (PLAN, SPEC_STRUCT, ERRORS, "generator/pipeline/"),
+    "schedules/": (PLAN, SPEC_STRUCT, RULES, ERRORS, "generator/pipeline/"),
     "schedules/tuner/": (PLAN, SPEC_STRUCT, ERRORS, "schedules/", "generator/pipeline/", "generator/emit/",
                          "generator/spec/", "bench/peak.h") + ABI,
     "generator/emit/": ("generator/", "schedules/") + ABI,

@@ -540,8 +540,8 @@ mha.kernel @k batch <2, 2> queries <1, 2147483648> keys <7, 7> {
 mha.kernel @k batch <2, 2> queries <5, 5> keys <7, 7> {
   %q = mha.input "query" : tensor<2x5x6x8xf32>
   %k = mha.input "key" : tensor<2x7x3x8xf32>
-  // expected-error @+1 {{the window's left is -1; leave it out for an unlimited one}}
-  %o = mha.attention %q, %k, %k {scale = 0.5, left = -1} : tensor<2x5x6x8xf32>, tensor<2x7x3x8xf32>, tensor<2x7x3x8xf32> -> tensor<2x5x6x8xf32>
+  // expected-error @+1 {{the window's left is -3000000000: its size must be below 2^31}}
+  %o = mha.attention %q, %k, %k {scale = 0.5, left = -3000000000} : tensor<2x5x6x8xf32>, tensor<2x7x3x8xf32>, tensor<2x7x3x8xf32> -> tensor<2x5x6x8xf32>
   mha.return %o as ["output"] : tensor<2x5x6x8xf32>
 }
 
@@ -550,8 +550,8 @@ mha.kernel @k batch <2, 2> queries <5, 5> keys <7, 7> {
 mha.kernel @k batch <2, 2> queries <5, 5> keys <7, 7> {
   %q = mha.input "query" : tensor<2x5x6x8xf32>
   %k = mha.input "key" : tensor<2x7x3x8xf32>
-  // expected-error @+1 {{the window's right is -2; leave it out}}
-  %o = mha.attention %q, %k, %k {scale = 0.5, right = -2} : tensor<2x5x6x8xf32>, tensor<2x7x3x8xf32>, tensor<2x7x3x8xf32> -> tensor<2x5x6x8xf32>
+  // expected-error @+1 {{the window's right is 2147483648}}
+  %o = mha.attention %q, %k, %k {scale = 0.5, right = 2147483648} : tensor<2x5x6x8xf32>, tensor<2x7x3x8xf32>, tensor<2x7x3x8xf32> -> tensor<2x5x6x8xf32>
   mha.return %o as ["output"] : tensor<2x5x6x8xf32>
 }
 
