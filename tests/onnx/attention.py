@@ -11,6 +11,7 @@ import sys
 import tempfile
 import unittest
 
+import ml_dtypes
 import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "common"))
@@ -23,7 +24,11 @@ QK_OUTPUTS = ("scores", "scores_capped", "scores_masked", "weights")
 FLOAT, DOUBLE = 1, 11  # of softmax_precision
 
 # Numbers in a safetensors file.
-DTYPES = {"F32": np.float32, "I32": np.int32, "I64": np.int64, "BOOL": np.bool_}
+DTYPES = {"F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16, "I32": np.int32, "I64": np.int64, "BOOL": np.bool_}
+# Of a config. np.dtype.name is "bfloat16" of ml_dtypes' too.
+CONFIG_DTYPES = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
+BUILT_DTYPES = ("float32",)  # of CONFIG_DTYPES, those that this version generates
+FLOATS = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 NAMES = {np.dtype(dtype): name for name, dtype in DTYPES.items()}
 
 
@@ -46,22 +51,21 @@ class Translation:
     tensors: dict  # the input of mha-run
     rank: int  # of Q, and so of Y
     qk_output: str | None  # our name of qk_matmul_output
+    dtype: np.dtype  # of Q, and so of all outputs
 
     def outputs(self, ours):
         """The operator's outputs Y and qk_matmul_output out of ours."""
         y = ours["output"]
         found = {"Y": y if self.rank == 4 else y.reshape(*y.shape[:2], -1)}
         if self.qk_output:
-            found["qk_matmul_output"] = ours[self.qk_output]
+            found["qk_matmul_output"] = ours[self.qk_output].astype(self.dtype)
         return found
 
 
 def check_expressible(node):
     for name in ("Q", "K", "V"):
-        if node.inputs[name].dtype != np.float32:
+        if node.inputs[name].dtype.name not in BUILT_DTYPES:
             raise NotExpressible("f16 and bf16")
-    if node.attributes.get("softcap"):
-        raise NotExpressible("softcap")
     if node.attributes.get("softmax_precision", FLOAT) not in (FLOAT, DOUBLE):
         raise NotExpressible("a softmax in less than f32")
 
@@ -89,6 +93,7 @@ def translate(node, name="onnx", ranges=False):
         head_axis, length_axis = 1, 2
 
     tensors = {}
+    dtype = q.dtype
     config = {"version": 1, "name": name, "op": "attention",
               "heads": q.shape[head_axis], "kv_heads": k.shape[head_axis],
               "d_head": q.shape[3], "d_value": v.shape[3],
@@ -108,6 +113,10 @@ def translate(node, name="onnx", ranges=False):
 
     if attributes.get("scale"):
         config["scale"] = float(attributes["scale"])
+    if attributes.get("softcap"):
+        config["softcap"] = float(attributes["softcap"])
+    if dtype != np.float32:
+        config["dtype"] = CONFIG_DTYPES[dtype.name]
     if attributes.get("is_causal"):
         mask["causal"] = True
     left, right = (attributes.get(f"{side}_window_size", -1) for side in ("left", "right"))
@@ -128,7 +137,7 @@ def translate(node, name="onnx", ranges=False):
     tensors.update(query=q, key=k, value=v)
     # JSON is YAML; numbers of it are decimal as ours must be.
     text = "".join(f"{key}: {json.dumps(value)}\n" for key, value in config.items())
-    return Translation(text, tensors, rank, qk_output)
+    return Translation(text, tensors, rank, qk_output, dtype)
 
 
 def run(translation, folder, cache):

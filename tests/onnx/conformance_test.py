@@ -60,6 +60,11 @@ def verdict(case):
     return JOINED if "past_key" in node.inputs else WHOLE
 
 
+def near(got, want, **tolerances):
+    """In float64: numpy does not know bfloat16."""
+    np.testing.assert_allclose(got.astype(np.float64), want.astype(np.float64), **tolerances)
+
+
 def rows_of(page, heading):
     """The rows of the table under a heading of docs/onnx.md, without its head."""
     section = page.split(f"## {heading}\n")[1].split("\n## ")[0]
@@ -77,8 +82,11 @@ class Conformance(attention.TestCase):
                 continue
             self.assertEqual(got[name].shape, want.shape, name)
             # What the backend test of onnx demands, then what float32 can do.
-            np.testing.assert_allclose(got[name], want, rtol=case.rtol, atol=case.atol, err_msg=name)
-            np.testing.assert_allclose(got[name], want, rtol=1e-5, atol=2e-6, err_msg=name)
+            self.assertEqual(got[name].dtype, want.dtype, name)
+            bf16 = want.dtype.name == "bfloat16"
+            near(got[name], want, rtol=2**-6 if bf16 else case.rtol, atol=case.atol, err_msg=name)
+            if want.dtype == np.float32:
+                near(got[name], want, rtol=1e-5, atol=2e-6, err_msg=name)
             compared += 1
         self.assertEqual(compared, 2 if node.wants_qk else 1)
 

@@ -15,6 +15,8 @@ from onnx.reference import ReferenceEvaluator
 import attention
 
 CONFIGS, CALLS = 32, 4
+# Of an output. Rounded once more in its own dtype; in bf16 probabilities may be rounded too.
+TOLERANCES = {"float32": 1e-5, "float16": 2e-3, "bfloat16": 3e-2}
 OPSET = 25
 INPUTS = ("Q", "K", "V", "attn_mask", "past_key", "past_value", "nonpad_kv_seqlen")
 
@@ -47,6 +49,12 @@ class Shape:
             self.attributes["scale"] = float(np.float32(random.uniform(0.01, 1)))
         if self.wants_qk:
             self.attributes["qk_matmul_output_mode"] = int(random.integers(0, 4))
+
+    def draw_numbers(self, random):
+        """What happens to the numbers, of a stream of its own."""
+        self.dtype = attention.FLOATS[str(random.choice(attention.BUILT_DTYPES))]
+        if flip(random, 0.3):
+            self.attributes["softcap"] = float(random.choice([0.5, 2, 20]))
 
 
 def random_mask(random, kind, batch, heads, queries, keys):
@@ -85,6 +93,10 @@ def random_node(random, shape):
         inputs["nonpad_kv_seqlen"] = random.integers(0, keys + 1, batch)
     if shape.mask != "none":
         inputs["attn_mask"] = random_mask(random, shape.mask, batch, shape.heads, queries, past + keys)
+    for name, array in inputs.items():
+        if array.dtype == np.float32:
+            with np.errstate(over="ignore"):  # float32's lowest number is -inf in f16 and bf16, and hides there
+                inputs[name] = array.astype(shape.dtype)
     return attention.Node(shape.attributes, inputs, shape.wants_qk)
 
 
@@ -92,6 +104,7 @@ def nodes(number):
     """The calls of config `number`."""
     random = np.random.default_rng(number)
     shape = Shape(random)
+    shape.draw_numbers(np.random.default_rng((number, 1)))
     return [random_node(random, shape) for _ in range(CALLS)]
 
 
@@ -102,13 +115,15 @@ def features(node):
     yield "cache", "past" if "past_key" in inputs else "nonpad" if "nonpad_kv_seqlen" in inputs else "none"
     yield "causal", attributes.get("is_causal", 0)
     yield "scale", "scale" in attributes
+    yield "softcap", "softcap" in attributes
+    yield "dtype", inputs["Q"].dtype.name
     for side in ("left", "right"):
         yield f"{side} window", attributes.get(f"{side}_window_size", -1) >= 0
     yield "qk", attributes["qk_matmul_output_mode"] if node.wants_qk else "none"
     mask = inputs.get("attn_mask")
     if mask is not None:
         # Of which axes it has more than one element: of every rank, [Lk] to [B, H, Lq, Lk].
-        yield "mask", str(mask.dtype), mask.ndim
+        yield "mask", "bool" if mask.dtype == np.bool_ else "additive", mask.ndim
         yield "mask axes", tuple(extent > 1 for extent in mask.shape[:-1])
 
 
@@ -121,7 +136,7 @@ def expected(node):
         queries = inputs["Q"].shape[-2 if inputs["Q"].ndim == 4 else 1]
         inputs["attn_mask"] = np.broadcast_to(mask, mask.shape[:-2] + (queries, mask.shape[-1]))
     for name, array in inputs.items():
-        if array.dtype == np.float32:
+        if array.dtype.name in attention.CONFIG_DTYPES:
             inputs[name] = array.astype(np.float64)
     outputs = ["Y", "", "", "qk_matmul_output"] if node.wants_qk else ["Y"]
     proto = onnx.helper.make_node("Attention", [name if name in inputs else "" for name in INPUTS], outputs,
@@ -144,15 +159,17 @@ class Random(attention.TestCase):
             for name, want in expected(node).items():
                 self.assertEqual(got[name].shape, want.shape, name)
                 # The scores' rounding is as large as the scores are; mha-run --verify holds each to its own bound.
-                np.testing.assert_allclose(got[name], want, rtol=1e-5, atol=1e-5,
+                error = TOLERANCES[node.inputs["Q"].dtype.name]
+                np.testing.assert_allclose(got[name].astype(np.float64), want, rtol=error, atol=error,
                                            err_msg=f"{name}, call {call}: {shapes}\n{translation.config}")
 
     def test_that_all_of_the_operator_is_drawn(self):
         drawn = {feature for number in range(CONFIGS) for node in nodes(number) for feature in features(node)}
         wanted = {("Q", 3), ("Q", 4), ("cache", "none"), ("cache", "past"), ("cache", "nonpad"), ("qk", "none")}
         wanted |= {("qk", mode) for mode in range(4)} | {("causal", flag) for flag in (0, 1)}
-        wanted |= {(name, flag) for name in ("scale", "left window", "right window") for flag in (False, True)}
-        wanted |= {("mask", dtype, rank) for dtype in ("bool", "float32") for rank in range(1, 5)}
+        wanted |= {(name, flag) for name in ("scale", "softcap", "left window", "right window") for flag in (False, True)}
+        wanted |= {("dtype", dtype) for dtype in attention.BUILT_DTYPES}
+        wanted |= {("mask", dtype, rank) for dtype in ("bool", "additive") for rank in range(1, 5)}
         wanted |= {("mask axes", axes) for rank in range(4) for axes in itertools.product((False, True), repeat=rank)}
         self.assertEqual(wanted - drawn, set())
 
