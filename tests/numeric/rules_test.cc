@@ -48,10 +48,10 @@ const RuleCase kCases[] = {
      "h) % 0.75'"},
     {"Bias", "query_length: 150",
      "score_rule: 's + bias[h, min(abs(q - k), 31)]', table: {bias: {shape: [H, 32], dtype: f32}}"},
-    {"CausalBias", "query_length: {min: 1, max: 150}",
+    {"CausalBias", "query_length: 90",
      "score_rule: 's + bias[q - k, h]', mask: {causal: true}, table: {bias: {shape: [Lk, H], "
      "dtype: "
-     "f32}}"},
+     "f32}}, outputs: [output, lse]"},
     {"Strict", "query_length: 300", "mask: {rule: k < q}"},
     {"Band", "query_length: 300", "mask: {rule: 'not (q - k > 40) and k - 3 <= q'}"},
     {"FirstAndNear", "query_length: 600",
