@@ -13,11 +13,41 @@ constexpr size_t kPrefetchRows = 64;
 // their target alone.
 #define MHA_INLINE [[gnu::always_inline]] inline
 
+// One row, whose weights come from memory: four sums, so that no addition waits for the last, and
+// the hardware fetches ahead by itself.
+template <size_t Lanes>
+MHA_INLINE void row_tile(const float* x, size_t inputs, const float* panel, const float* bias,
+                         float* y) {
+  typedef float Vector __attribute__((vector_size(Lanes * sizeof(float)), aligned(4), may_alias));
+  constexpr size_t kVectors = kPanel / Lanes, kSums = 4;
+  Vector sum[kSums][kVectors] = {};
+  size_t k = 0;
+  for (; k + kSums <= inputs; k += kSums) {
+#pragma GCC unroll 4
+    for (size_t s = 0; s < kSums; ++s) {
+#pragma GCC unroll 4
+      for (size_t v = 0; v < kVectors; ++v) {
+        sum[s][v] += x[k + s] * *(const Vector*)(panel + (k + s) * kPanel + v * Lanes);
+      }
+    }
+  }
+  for (; k < inputs; ++k) {
+    for (size_t v = 0; v < kVectors; ++v) {
+      sum[0][v] += x[k] * *(const Vector*)(panel + k * kPanel + v * Lanes);
+    }
+  }
+  for (size_t v = 0; v < kVectors; ++v) {
+    *(Vector*)(y + v * Lanes) =
+        *(const Vector*)(bias + v * Lanes) + (sum[0][v] + sum[1][v]) + (sum[2][v] + sum[3][v]);
+  }
+}
+
 // y = x W^T + b for `Rows` rows and one panel, accumulated in registers. `Lanes` floats fill a
 // vector register.
 template <size_t Lanes, size_t Rows>
 MHA_INLINE void tile(const float* x, size_t inputs, const float* panel, const float* bias, float* y,
                      size_t outputs) {
+  if constexpr (Rows == 1) return row_tile<Lanes>(x, inputs, panel, bias, y);
   typedef float Vector __attribute__((vector_size(Lanes * sizeof(float)), aligned(4), may_alias));
   constexpr size_t kVectors = kPanel / Lanes;
   Vector sum[Rows][kVectors];
