@@ -42,7 +42,11 @@ const std::vector<std::string>& block_configs() {
       "{version: 1, name: t, op: block, d_model: 101, heads: 4, kv_heads: 2, d_head: 32,"
       " d_value: 64, query_length: {min: 1, max: 203}, outputs: [output, lse]}",
       "{version: 1, name: t, op: block, d_model: 64, heads: 2, packed: true,"
-      " batch: {min: 1, max: 4}, query_length: {min: 1, max: 90}}"};
+      " batch: {min: 1, max: 4}, query_length: {min: 1, max: 90}}",
+      "{version: 1, name: t, op: block, d_model: 59, heads: 2, d_head: 32, query_length: 100,"
+      " weights: bf16, projection_bias: {q: true, out: true}}",
+      "{version: 1, name: t, op: block, d_model: 96, heads: 3, batch: {min: 1, max: 3},"
+      " query_length: 70, weights: int8}"};
   return configs;
 }
 
