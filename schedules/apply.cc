@@ -14,6 +14,7 @@
 #include "schedules/head_rows.h"
 #include "schedules/prefetch.h"
 #include "schedules/space.h"
+#include "schedules/whole_pairs.h"
 
 namespace mha {
 
@@ -37,14 +38,15 @@ Func find(Stage& stage, const std::string& name) {
 // Halide's default would shift the last tile inwards, onto other rows and off the alignment.
 constexpr TailStrategy kRoundUp = TailStrategy::RoundUp;
 
-const Var d("d"), y("y"), x("x"), c("c"), t("t"), h("h"), b("b"), i("i"), j("j"), m("m"),
+const Var d("d"), e("e"), y("y"), x("x"), c("c"), t("t"), h("h"), b("b"), i("i"), j("j"), m("m"),
     n("n");
 
 // A register tile: `product` accumulates over `k` in registers at `level` of its consumer;
 // dimension `lanes` is in vectors, `other` beside it. Loads of one step: vectors of lanes + scalars
-// of other, for lanes * other FMAs.
+// of other, for lanes * other FMAs. With `pairs` k.x goes over two bf16 that one instruction
+// multiplies, and k.y over the steps.
 void register_tile(Func product, const LoopLevel& level, const Var& lanes, const Var& other,
-                   const Halide::RDom& k, int vector, int unroll) {
+                   const Halide::RDom& k, int vector, int unroll, bool pairs = false) {
   Var inner("inner");
   product.compute_at(level)
       .store_in(MemoryType::Register)
@@ -52,14 +54,13 @@ void register_tile(Func product, const LoopLevel& level, const Var& lanes, const
       .unroll(lanes)
       .unroll(other);
   std::vector<Halide::VarOrRVar> order = {inner, lanes, other};
-  for (int dimension = 0; dimension < k.dimensions(); dimension++) order.push_back(k[dimension]);
-  product.update()
-      .split(lanes, lanes, inner, vector, kRoundUp)
-      .reorder(order)
-      .vectorize(inner)
-      .unroll(lanes)
-      .unroll(other);
-  if (unroll > 1) product.update().unroll(k.x, unroll);
+  if (pairs) order.insert(order.begin(), k.x);
+  for (int dimension = pairs ? 1 : 0; dimension < k.dimensions(); dimension++)
+    order.push_back(k[dimension]);
+  product.update().split(lanes, lanes, inner, vector, kRoundUp).reorder(order);
+  if (pairs) product.update().atomic().vectorize(k.x);
+  product.update().vectorize(inner).unroll(lanes).unroll(other);
+  if (unroll > 1) product.update().unroll(pairs ? k.y : k.x, unroll);
 }
 
 // Allocations get constant extents, so that the workspace can be sized: no Func holds more than the
@@ -78,8 +79,16 @@ void bound_storage(Stage& stage, std::initializer_list<const char*> names, int q
 }
 
 // queries[d][y] from rows [y][d]: vector x vector tiles that are read as rows and stored as
-// columns.
+// columns. Pairs of columns are then stored as one.
 void transpose_queries(Stage& stage, int64_t width, int vector) {
+  if (stage.funcs.count("query_pairs")) {
+    find(stage, "query_pairs")
+        .compute_root()
+        .bound(e, 0, 2)
+        .reorder(e, y, d)
+        .unroll(e)
+        .vectorize(y, vector, kRoundUp);
+  }
   Func queries = find(stage, "queries"), rows = find(stage, "query_rows");
   queries.compute_root();
   if (width % vector != 0) {
@@ -132,7 +141,7 @@ void schedule_scores(Stage& stage, const LoopLevel& level, const StageSchedule& 
   // One tile of one block, which the clamp of key rows can hide.
   product.bound_extent(x, key_tile).bound_extent(c, 1);
   register_tile(product, tile, y, x, stage.domains.at("rd"), vector,
-                static_cast<int>(params.get("width_unroll")));
+                static_cast<int>(params.get("width_unroll")), stage.funcs.count("query_pairs") > 0);
 }
 
 // The mask of a block of scores, from rows along the keys to columns along the queries.
@@ -190,6 +199,50 @@ int most_key_blocks(const Plan& plan, int query_block, int key_block) {
 
 // A mask rule hides scores in a pass of its own.
 bool scores_have_rule(Stage& stage) { return find(stage, "scores").num_update_definitions() > 1; }
+// The keys at the ends of what a tile of the product with V sees whose neighbours it does not see.
+void single_keys(Stage& stage, Func value_product, int vector) {
+  for (int update = 1; update < value_product.num_update_definitions(); update++) {
+    Var inner("inner");
+    value_product.update(update)
+        .split(d, d, inner, vector, kRoundUp)
+        .reorder({inner, d, y, stage.domains.at("once" + std::to_string(update)).x})
+        .vectorize(inner)
+        .unroll(d)
+        .unroll(y);
+  }
+}
+
+// Two keys of a query side by side, which are computed one after the other and stored as one.
+void pair_probabilities(Stage& stage, const LoopLevel& block, int group, int vector) {
+  Var y_outer("y_outer"), y_inner("y_inner"), lane("lane");
+  find(stage, "pair_probabilities")
+      .compute_at(block)
+      .align_bounds(y, group)
+      .bound(e, 0, 2)
+      .update()
+      .split(y, y_outer, y_inner, group)
+      .split(y_inner, y_inner, lane, vector)
+      .reorder(e, lane, y_inner, stage.domains.at("rq").x, y_outer)
+      .unroll(e)
+      .vectorize(lane)
+      .unroll(y_inner);
+}
+
+void sum_of_pairs(Stage& stage, int group, int vector) {
+  Var y_outer("y_outer"), y_inner("y_inner"), lane("lane");
+  Halide::RDom rl = stage.domains.at("rl");
+  find(stage, "ones").compute_root().bound(e, 0, 2).unroll(e).store_in(MemoryType::Stack);
+  find(stage, "block_sum")
+      .update()
+      .split(y, y_outer, y_inner, group)
+      .split(y_inner, y_inner, lane, vector)
+      .reorder(rl.x, lane, y_inner, rl.y, y_outer)
+      .atomic()
+      .vectorize(rl.x)
+      .vectorize(lane)
+      .unroll(y_inner)
+      .unroll(rl.y, 2);
+}
 
 void schedule_attention(Stage& stage, const Plan& plan, const StageSchedule& params,
                         const Machine& machine) {
@@ -211,7 +264,8 @@ void schedule_attention(Stage& stage, const Plan& plan, const StageSchedule& par
   const bool single = !stage.funcs.count("merged");
   Func output = find(stage, "output"), partial = find(stage, "partial"),
        row_scale = find(stage, "row_scale");
-  Func value_product = find(stage, "value_product"), probabilities = find(stage, "probabilities");
+  Func value_product = find(stage, "value_product");
+  const bool pairs = stage.funcs.count("pair_probabilities") > 0;
   Func block_max = find(stage, "block_max"), block_sum = find(stage, "block_sum"),
        shift = find(stage, "shift");
   Func statistics = find(stage, "statistics");
@@ -235,11 +289,13 @@ void schedule_attention(Stage& stage, const Plan& plan, const StageSchedule& par
       .unroll(d_inner)
       .unroll(y_inner);
   register_tile(value_product, LoopLevel(partial, inner_loop), d, y, stage.domains.at("rv"), vector,
-                static_cast<int>(params.get("key_unroll")));
+                static_cast<int>(params.get("key_unroll")), pairs);
+  single_keys(stage, value_product, vector);
   // As many keys ahead as in the product with K, in whole steps.
   const int ahead = static_cast<int>(params.get("prefetch") * params.get("key_tile"));
   const int step = static_cast<int>(params.get("key_unroll"));
-  prefetch(value_product.update(), stage.streams.at("v"), stage.domains.at("rv").x,
+  Halide::RDom rv = stage.domains.at("rv");
+  prefetch(value_product.update(), stage.streams.at("v"), pairs ? rv.y : rv.x,
            (ahead + step - 1) / step);
 
   LoopLevel block = LoopLevel::root();
@@ -269,13 +325,23 @@ void schedule_attention(Stage& stage, const Plan& plan, const StageSchedule& par
   block_max.compute_at(block).align_bounds(y, group).vectorize(y, vector, kRoundUp);
   over_keys(block_max.update(), rx.x, 2);
   shift.compute_at(block).vectorize(y, vector, kRoundUp);
-  probabilities.compute_at(block).align_bounds(y, group);
-  over_keys(probabilities.update(), stage.domains.at("rp").x, 1);
+  if (stage.funcs.count("probabilities")) {
+    Func probabilities = find(stage, "probabilities");
+    probabilities.compute_at(block).align_bounds(y, group);
+    over_keys(probabilities.update(), stage.domains.at("rp").x, 1);
+  }
+  if (pairs) pair_probabilities(stage, block, group, vector);
   block_sum.compute_at(block).align_bounds(y, group).vectorize(y, vector, kRoundUp);
-  over_keys(block_sum.update(), rx.x, 2);
+  if (stage.funcs.count("ones")) {
+    sum_of_pairs(stage, group, vector);
+  } else {
+    over_keys(block_sum.update(), rx.x, 2);
+  }
   // One block at a time, which the two Funcs that share the loop over blocks hide.
-  for (Func& held :
-       std::vector<Func>{find(stage, "scores"), block_max, shift, probabilities, block_sum}) {
+  for (const char* name :
+       {"scores", "block_max", "shift", "probabilities", "pair_probabilities", "block_sum"}) {
+    if (!stage.funcs.count(name)) continue;
+    Func held = find(stage, name);
     held.bound_extent(c, 1);
     if (grouped) held.bound_extent(y, group);
   }
@@ -314,12 +380,13 @@ void schedule_attention(Stage& stage, const Plan& plan, const StageSchedule& par
   const int key_blocks = most_key_blocks(plan, query_block, key_block);
   bound_storage(stage, {"scores", "block_max", "shift", "probabilities", "block_sum"},
                 grouped ? group : query_block, key_block, 1);
+  bound_storage(stage, {"pair_probabilities"}, grouped ? group : query_block, key_block / 2, 1);
   bound_storage(stage, {"mask"}, grouped ? group : query_block,
                 (key_block + vector - 1) / vector * vector, 1);
   bound_storage(
       stage,
-      {"head_rows", "queries", "partial", "statistics", "row_max", "merge_weight", "row_sum",
-       "row_scale", "result", "lse_held", "row_max_out_held", "row_scale_out_held"},
+      {"head_rows", "queries", "query_pairs", "partial", "statistics", "row_max", "merge_weight",
+       "row_sum", "row_scale", "result", "lse_held", "row_max_out_held", "row_scale_out_held"},
       query_block, key_block, key_blocks);
   output.vectorize(d, vector,
                    plan.op == Op::kAttention && plan.attention.d_value % vector != 0
@@ -347,8 +414,8 @@ void schedule_pairs(Stage& stage, const Plan& plan, const StageSchedule& params,
   schedule_scores(stage, level, params, vector);
   schedule_mask(stage, level, vector);
   bound_storage(stage,
-                {"head_rows", "queries", "row_max", "row_scale", "normalised", "scores", "masked",
-                 "mask", "sum", "strongest", "held"},
+                {"head_rows", "queries", "query_pairs", "row_max", "row_scale", "normalised",
+                 "scores", "masked", "mask", "sum", "strongest", "held"},
                 static_cast<int>(params.get("query_block")), keys, 1);
 }
 
@@ -395,6 +462,7 @@ void schedule_top(Stage& stage, const Plan& plan, const StageSchedule& params,
 
 void schedule_pack(Stage& stage, const Plan& plan, const Machine& machine) {
   Func output = find(stage, "output");
+  if (stage.pairs) output.split(d, d, e, 2).reorder(e, d).unroll(e);
   output.vectorize(d, machine.vector_floats, TailStrategy::GuardWithIf);
   schedule_head_rows(stage, plan, LoopLevel(output, t), machine.vector_floats);
 }
@@ -489,6 +557,7 @@ void schedule_projection(Stage& stage, const StageSchedule& params, const Machin
 void apply_schedule(Program& program, const Plan& plan, const Schedule& schedule,
                     const Machine& machine) {
   for (Stage& stage : program.stages) {
+    if (stage.funcs.count("query_pairs")) store_whole_pairs(stage.pipeline);
     if (stage.name == "attention" && !stage.funcs.count("partial")) {
       continue;  // the textbook's, which is arranged elsewhere
     } else if (stage.name == "attention") {

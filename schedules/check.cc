@@ -149,6 +149,17 @@ void check_attention(const StageSchedule& stage, const Plan& plan, const Machine
   check.rule("value_vectors", wide_value % (s.get("value_vectors") * lanes) == 0,
              "x " + std::to_string(lanes) + " lanes must divide the padded value width " +
                  std::to_string(wide_value));
+  if (takes_pairs(plan, has_bf16_dot(machine))) {
+    check.rule("key_tile", s.get("key_tile") % 2 == 0,
+               "must be even: keys are multiplied with V two at a time");
+    if (plan.op == Op::kAttention && !plan.cache) {
+      check.rule("pack_keys", s.get("pack_keys") == 1 || plan.attention.d_head % 2 == 0,
+                 "K must be packed: its width " + std::to_string(plan.attention.d_head) +
+                     " is odd, and is multiplied two at a time");
+      check.rule("pack_values", s.get("pack_values") == 1,
+                 "V must be packed: its rows are multiplied two at a time");
+    }
+  }
   if (plan.cache) {
     check.rule("pack_keys", s.get("pack_keys") == 0, "K lies packed in the cache");
     check.rule("pack_values", s.get("pack_values") == 0, "V lies packed in the cache");

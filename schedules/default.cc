@@ -94,9 +94,12 @@ StageSchedule attention_default(const Plan& plan, const Machine& machine) {
   const int query_vectors = queries <= lanes || few ? 1 : 2;
   // Causal and window: fewer queries have less of their keys masked.
   const bool bands = a.left || a.right;
+  const bool pairs = takes_pairs(plan, has_bf16_dot(machine));
+  const int64_t element = pairs ? 2 : 4;  // of K and V, as they are multiplied
   // K and V of a head that lie far beyond L2: more queries for each time that they are read.
-  const bool far = !bands && queries >= 8 * lanes &&
-                   keys * (a.d_head + a.d_value) * 4 > 6 * static_cast<int64_t>(machine.l2_bytes);
+  const bool far =
+      !bands && queries >= 8 * lanes &&
+      keys * (a.d_head + a.d_value) * element > 6 * static_cast<int64_t>(machine.l2_bytes);
   const int wanted_queries = lanes * (queries <= lanes                        ? 1
                                       : few && !bands && queries <= 3 * lanes ? 3
                                       : queries <= 2 * lanes || bands         ? 2
@@ -114,7 +117,9 @@ StageSchedule attention_default(const Plan& plan, const Machine& machine) {
   // No tile reaches over the end of a page of the cache.
   while (plan.cache && kCachePanel % key_tile != 0) key_tile--;
   const int64_t wanted_keys = bands || far ? 256 : keys <= 2048 ? 128 : 512;
-  while (largest_multiple("key_block", key_tile, wanted_keys) == 0) key_tile--;
+  const int tile_step = pairs ? 2 : 1;
+  if (pairs) key_tile = std::max(key_tile / 2 * 2, 2);
+  while (largest_multiple("key_block", key_tile, wanted_keys) == 0) key_tile -= tile_step;
   const int key_block = largest_multiple("key_block", key_tile, wanted_keys);
   // Vector loads need V's rows padded. Rows that lie a multiple of 4 KiB apart share a few sets of
   // L1, and rows of long sequences are better read from as few pages as they need.
@@ -122,13 +127,15 @@ StageSchedule attention_default(const Plan& plan, const Machine& machine) {
   const bool interleaved = plan.layout == Layout::kBshd && a.kv_heads > 1;
   // Of a window's keys each is read too few times to be worth a copy.
   const bool window = a.left && a.right;
-  const bool aliased = interleaved && !window && a.kv_heads * a.d_value * 4 % 4096 == 0;
+  const bool aliased = interleaved && !window && a.kv_heads * a.d_value * element % 4096 == 0;
   const bool copied = !block && !window && interleaved && queries >= 128;
   // K is copied in any case where norm or rotation make something else of it.
   const bool transformed = !block && (a.norm || a.rotation);
   const bool copy_keys = transformed || (copied && keys >= 2048), long_keys = copied && keys > 4096;
-  const bool pack_values =
-      !block && (a.d_value % lanes != 0 || (aliased && queries >= 128 && keys >= 256) || long_keys);
+  // What is not f32 and cannot be multiplied as it is becomes f32 once, and not in the inner loops.
+  const bool converted = !block && plan.dtype != Dtype::kF32 && !pairs;
+  const bool pack_values = !block && (pairs || converted || a.d_value % lanes != 0 ||
+                                      (aliased && queries >= 128 && keys >= 256) || long_keys);
   return {"attention",
           {{"query_block", tiles.query_block},
            {"key_block", key_block},
@@ -138,7 +145,7 @@ StageSchedule attention_default(const Plan& plan, const Machine& machine) {
            {"value_vectors", value_vectors},
            {"width_unroll", 4},
            {"key_unroll", 2},
-           {"pack_keys", copy_keys ? 1 : 0},
+           {"pack_keys", copy_keys || converted || (!block && pairs && a.d_head % 2 != 0) ? 1 : 0},
            {"pack_values", pack_values ? 1 : 0},
            {"task_order", 0},
            {"score_order", 0},

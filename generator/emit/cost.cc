@@ -67,10 +67,11 @@ int64_t call_flops(const Plan& plan, const Lengths& lengths) {
 
 int64_t call_bytes(const Plan& plan, const Lengths& lengths) {
   const Attention& a = plan.attention;
-  int64_t floats = 0, weights = 0, rows_of_weights = 0;
+  int64_t floats = 0, rows_of_weights = 0;
+  int64_t activations = 0, weights = 0;  // of the config's dtype, and of its weights'
   if (plan.op == Op::kAttention) {
-    floats += lengths.batch * lengths.query * a.heads * (a.d_head + a.d_value);
-    floats += lengths.batch * lengths.key * a.kv_heads * (a.d_head + a.d_value);
+    activations += lengths.batch * lengths.query * a.heads * (a.d_head + a.d_value);
+    activations += lengths.batch * lengths.key * a.kv_heads * (a.d_head + a.d_value);
   } else {
     bool memory = false;
     for (const Projection& projection : plan.projections) {
@@ -81,8 +82,8 @@ int64_t call_bytes(const Plan& plan, const Lengths& lengths) {
         if (!part.bias.empty()) floats += part.heads * part.width;
       }
     }
-    floats += 2 * lengths.batch * lengths.query * plan.d_model;  // x and output
-    if (memory) floats += lengths.batch * lengths.key * plan.d_model;
+    activations += 2 * lengths.batch * lengths.query * plan.d_model;  // x and output
+    if (memory) activations += lengths.batch * lengths.key * plan.d_model;
     weights += a.heads * a.d_value * plan.d_model;  // w_o
     rows_of_weights += plan.d_model;
     if (plan.weights == Dtype::kInt8) floats += rows_of_weights;  // their scales
@@ -97,7 +98,8 @@ int64_t call_bytes(const Plan& plan, const Lengths& lengths) {
     if (output.starts_with("top_")) floats += rows * plan.top_k;
     if (output == "weights" || output.starts_with("scores")) floats += rows * lengths.key;
   }
-  return bytes + weights * dtype_bytes(plan.weights) + floats * kFloatBytes;
+  return bytes + activations * dtype_bytes(plan.dtype) + weights * dtype_bytes(plan.weights) +
+         floats * kFloatBytes;
 }
 
 }  // namespace mha

@@ -49,7 +49,18 @@ std::string range_text(const std::string& letter, const Range& range) {
 }
 
 const char* dtype_text(Dtype dtype) {
-  return dtype == Dtype::kI32 ? "int32" : dtype == Dtype::kBool ? "bool" : "float";
+  switch (dtype) {
+    case Dtype::kBF16:
+      return "bfloat16";
+    case Dtype::kF16:
+      return "float16";
+    case Dtype::kI32:
+      return "int32";
+    case Dtype::kBool:
+      return "bool";
+    default:
+      return "float";
+  }
 }
 
 // What the kernel computes, one fact a line.
@@ -72,6 +83,8 @@ std::string facts(const Plan& plan) {
     line(fmt::format("heads that are not pruned: {}; the places of the others are 0",
                      fmt::join(a.kept_heads, ", ")));
   }
+  if (plan.dtype == Dtype::kBF16) line("bfloat16: the upper two bytes of a float");
+  if (plan.dtype == Dtype::kF16) line("float16: IEEE 754 binary16");
   line(range_text("batch B", plan.batch));
   line(range_text("queries Lq", plan.query_length));
   if (plan.cache) {

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "generator/pipeline/precision.h"
 #include "generator/pipeline/scores.h"
 
 namespace mha {
@@ -197,7 +198,7 @@ Stage build_norms(const std::string& name, const Plan& plan, const HeadSource& s
   Expr first = scalars.get(Symbol::kTask0) * kTaskRows;
   Expr sequence = plan.packed ? Expr(0) : scalars.get(Symbol::kTask1);
   const auto element = [&](const Expr& d, const Expr& head) {
-    return source.input(d, t, head + static_cast<int>(source.first_head), sequence);
+    return widened(source.input(d, t, head + static_cast<int>(source.first_head), sequence));
   };
   RowRoot root(plan.attention, heads, element, {t});
   Func out("output");

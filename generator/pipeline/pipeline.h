@@ -32,6 +32,7 @@ struct AttentionBlocking {
   bool textbook = false;     // the stage is that of textbook.cc, for Halide's autoschedulers
   bool whole_rows = false;   // one task has all queries of a head: query_block is their number
   TileRows rows = TileRows::kQueries;
+  bool pairs = false;  // takes_pairs() of the plan
 };
 
 // The attention of few queries over a cache.

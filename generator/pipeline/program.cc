@@ -24,7 +24,9 @@ namespace {
 
 class Builder {
  public:
-  Builder(const Plan& plan, const Blocking& blocking) : plan_(plan), blocking_(blocking) {}
+  Builder(const Plan& plan, const Blocking& blocking) : plan_(plan), blocking_(blocking) {
+    blocking_.attention.pairs = takes_pairs(plan, blocking.bf16_dot);
+  }
 
   Program build() {
     key_symbol_ = plan_.self_length ? Symbol::kQuery : Symbol::kKey;
@@ -105,26 +107,32 @@ class Builder {
     return add_tensor(std::move(tensor), std::move(dimensions));
   }
 
-  // A tensor of heads as the caller has it; the stage sees (d, t, h, b) whatever the layout.
+  // A tensor of heads as the caller has it, in the plan's dtype; the stage sees (d, t, h, b)
+  // whatever the layout.
   Operand add_heads_tensor(const std::string& name, bool output, int64_t heads, int64_t width,
                            Extent rows) {
     if (plan_.layout == Layout::kBshd)
-      return add_rows_tensor(name, output, rows, {fixed(heads), fixed(width)}, {3, 1, 2, 0});
-    return add_tensor({name, output, Dtype::kF32, {batch(), fixed(heads), rows, fixed(width)}},
+      return add_rows_tensor(name, output, rows, {fixed(heads), fixed(width)}, {3, 1, 2, 0},
+                             plan_.dtype);
+    return add_tensor({name, output, plan_.dtype, {batch(), fixed(heads), rows, fixed(width)}},
                       {3, 2, 1, 0});
   }
 
   void add_attention_tensors() {
     const Attention& a = plan_.attention;
-    q_ = {ImageParam(Float(32), 4, "query"),
-          add_heads_tensor("query", false, a.all_heads, a.d_head, queries()), 0, false,
-          a.kept_heads};
-    k_ = {ImageParam(Float(32), 4, "key"),
-          add_heads_tensor("key", false, a.all_kv_heads, a.d_head, keys()), 0, false,
-          a.kept_kv_heads};
-    v_ = {ImageParam(Float(32), 4, "value"),
-          add_heads_tensor("value", false, a.all_kv_heads, a.d_value, keys()), 0, false,
-          a.kept_kv_heads};
+    const Halide::Type type = halide_type(plan_.dtype);
+    const auto add = [&](const char* name, int64_t heads, int64_t width, Extent rows,
+                         const std::vector<int64_t>& kept) {
+      return HeadSource{ImageParam(type, 4, name),
+                        add_heads_tensor(name, false, heads, width, rows),
+                        0,
+                        false,
+                        false,
+                        kept};
+    };
+    q_ = add("query", a.all_heads, a.d_head, queries(), a.kept_heads);
+    k_ = add("key", a.all_kv_heads, a.d_head, keys(), a.kept_kv_heads);
+    v_ = add("value", a.all_kv_heads, a.d_value, keys(), a.kept_kv_heads);
   }
 
   // The learned weights of the norms: inputs of op attention, packed as they are for a block.
@@ -178,16 +186,34 @@ class Builder {
     if (transforms || (bare && blocking_.attention.pack_keys)) {
       k_ = add_pack("pack_keys", k_, a.d_head, transforms ? &k_norm_ : nullptr);
     }
-    if (bare && blocking_.attention.pack_values) v_ = add_pack("pack_values", v_, a.d_value);
+    if (blocking_.attention.pairs) {
+      v_ = add_pack_pairs("pack_values", v_, a.d_value);
+    } else if (bare && blocking_.attention.pack_values) {
+      v_ = add_pack("pack_values", v_, a.d_value);
+    }
   }
 
   HeadSource add_pack(const std::string& name, const HeadSource& source, int64_t width,
                       const NormSource* norm = nullptr) {
     const int64_t wide = padded(width);
-    Operand buffer = add_buffer(name, {fixed(wide), keys(blocking_.attention.key_tile),
-                                       fixed(plan_.attention.kv_heads), batch()});
-    program_.stages.push_back(build_pack(name, plan_, source, buffer, width, wide, norm));
-    return {buffer_input(name + "_packed", wide), buffer, 0, !plan_.packed};
+    Operand buffer = add_buffer(
+        name,
+        {fixed(wide), keys(blocking_.attention.key_tile), fixed(plan_.attention.kv_heads), batch()},
+        head_dtype());
+    program_.stages.push_back(
+        build_pack(name, plan_, source, buffer, width, wide, halide_type(head_dtype()), norm));
+    return {buffer_input(name + "_packed", wide, head_dtype()), buffer, 0, !plan_.packed};
+  }
+
+  // Two rows as one; a packed sequence may begin at any row, so that there every row begins a pair.
+  HeadSource add_pack_pairs(const std::string& name, const HeadSource& source, int64_t width) {
+    const int64_t wide = padded(width);
+    Extent rows = keys(plan_.packed ? 1 : std::lcm(blocking_.attention.key_tile, 2));
+    if (!plan_.packed) rows.per = 2;
+    Operand buffer = add_buffer(
+        name, {fixed(2 * wide), rows, fixed(plan_.attention.kv_heads), batch()}, Dtype::kBF16);
+    program_.stages.push_back(build_pack_pairs(name, plan_, source, buffer, width, wide));
+    return {buffer_input(name + "_packed", 2 * wide, Dtype::kBF16), buffer, 0, !plan_.packed, true};
   }
 
   // Rows of a buffer of ours are dense.
@@ -456,6 +482,7 @@ class Builder {
     const auto projection = blocking_.projections.find("project_out");
     if (plan_.op == Op::kAttention && plan_.wants("output")) {
       in.output_width = a.d_value;
+      in.output_type = halide_type(plan_.dtype);
       in.output = outputs_.at("output");
     } else {
       // Dense rows per head, padded to the row tile of the projection that reads them.
@@ -551,7 +578,7 @@ class Builder {
   }
 
   const Plan& plan_;
-  const Blocking& blocking_;
+  Blocking blocking_;
   Program program_;
   Symbol key_symbol_ = Symbol::kKey;
   HeadSource q_, k_, v_;

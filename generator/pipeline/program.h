@@ -133,6 +133,7 @@ struct Stage {
   std::map<std::string, Halide::ImageParam> streams;  // what a task reads row by row: k, v, weights
   Products products = Products::kSingles;             // of a projection
   bool batch_rows = false;  // the rows of a projection are the sequences of the batch, one of each
+  bool pairs = false;       // of the pack_... stages: two rows lie as one
   // Where there is a mask: whether its keys lie next to each other, which vector loads need.
   Halide::Expr dense_mask;
 };

@@ -6,6 +6,8 @@
 #include <limits>
 #include <utility>
 
+#include "generator/pipeline/precision.h"
+
 namespace mha {
 
 using Halide::Expr;
@@ -49,7 +51,8 @@ ScoreUnit softmax_unit(const Plan& plan) {
 
 Scores::Scores(const Plan& plan, const AttentionBlocking& blocking, StageScalars& scalars,
                const ScoreInputs& in, const ScoreOptions& options)
-    : plan_(plan),
+    : pairs(blocking.pairs),
+      plan_(plan),
       blocking_(blocking),
       in_(in),
       unit_(options.unit),
@@ -102,18 +105,24 @@ Scores::Scores(const Plan& plan, const AttentionBlocking& blocking, StageScalars
   const double factor = !capped()         ? unit_factor(unit_)
                         : cap_is_folded() ? 1 / *attention.softcap
                                           : 1;
-  const float scale = static_cast<float>(attention.score_scale * factor);
+  scale_ = static_cast<float>(attention.score_scale * factor);
+  // Numbers of two bytes have exact products in f32, or lie in pairs of bf16: there the scores are
+  // scaled, once they are summed.
+  scales_sums_ = plan.dtype != Dtype::kF32;
   const auto element = [&](const Expr& width) {
-    return in.q.input(width, first_row + row, in.q.head(computed_head), batch_index);
+    return widened(in.q.input(width, first_row + row, in.q.head(computed_head), batch_index));
   };
+  Expr q;
   if (transforms_heads(plan)) {
     const HeadRow of_query{element, head, row + offset_, first_row + row, batch_index};
     rows_.emplace(plan, in.q_norm, of_query, vars({y}));
-    query_rows(vars({d, y})) = rows_->rows(at({d, y}, h)) * scale;
+    q = rows_->rows(at({d, y}, h));
   } else {
-    query_rows(vars({d, y})) = element(d) * scale;
+    q = element(d);
   }
+  query_rows(vars({d, y})) = scales_sums_ ? q : q * scale_;
   queries(vars({y, d})) = query_rows(at({d, y}, h));
+  if (pairs) pair_queries();
   if (attention.mask == MaskTensor::kNone) return;
   // Read in whole vectors, which may reach past the last key.
   Expr key = c * blocking_.key_block + x;
@@ -204,8 +213,44 @@ Expr Scores::key(const Expr& width) const {
 
 Expr Scores::value(const HeadSource& v, const Expr& width, const Expr& key) const {
   if (v.cache) return v.input(cache_place(v, width, key, kv_head(v), slot_));
+  if (v.key_pairs) return paired_value(v, width, key % 2, key / 2);
   return v.input(width, first_row + key, kv_head(v), batch_index);
 }
+
+Expr Scores::paired_value(const HeadSource& v, const Expr& width, const Expr& e,
+                          const Expr& pair) const {
+  Expr row = plan_.packed ? first_row + 2 * pair : pair;
+  return v.input(2 * width + e, row, kv_head(v), batch_index);
+}
+
+// The width in pairs, filled up with 0.
+void Scores::pair_queries() {
+  const int width = static_cast<int>(plan_.attention.d_head);
+  Var e("e");
+  Expr place = 2 * d + e;
+  Expr value = queries(at({y, width % 2 == 0 ? place : min(place, width - 1)}, h));
+  if (width % 2 != 0) value = select(place < width, value, 0.0f);
+  const Attention& a = plan_.attention;
+  if (in_.q.input.type().is_bfloat() && !a.norm && !a.rotation) {
+    query_pairs(vars({e, y, d})) = cut_to_bf16(value);  // as it was loaded
+  } else {
+    query_pairs(vars({e, y, d})) = narrowed_to(Halide::BFloat(16), value);
+  }
+}
+
+Halide::RDom Scores::width_domain(const char* name) const {
+  const int width = static_cast<int>(plan_.attention.d_head);
+  if (pairs) return Halide::RDom(0, 2, 0, (width + 1) / 2, name);
+  return Halide::RDom(0, width, name);
+}
+
+Expr Scores::product_term(const Halide::RDom& width) const {
+  if (!pairs) return queries(at({y, width.x}, h)) * widened(key(width.x));
+  return Halide::cast<float>(query_pairs(at({width.x, y, width.y}, h))) *
+         Halide::cast<float>(key(2 * width.y + width.x));
+}
+
+Expr Scores::scaled(const Expr& product) const { return scales_sums_ ? product * scale_ : product; }
 
 Expr Scores::row_in_block(const Expr& row) const {
   if (blocking_.whole_rows) return row - first_row;
@@ -222,6 +267,22 @@ Expr Scores::query_key_end(const Expr& query_end) const {
   Expr end = first_query_ + query_end;
   if (query_tail) end = min(end, query_length);
   return min(keys_, moved(end + offset_, *plan_.attention.right));
+}
+
+bool Scores::odd_begin(int rows) const {
+  const Attention& a = plan_.attention;
+  const bool even = a.query_offset == QueryOffset::kStart && !plan_.cache && rows % 2 == 0;
+  return a.mask_rule || a.key_starts || (a.left && !(even && *a.left % 2 == 0));
+}
+
+bool Scores::odd_end(int rows) const {
+  const Attention& a = plan_.attention;
+  const Range queries = plan_.queries(), keys = plan_.keys();
+  if (a.mask_rule || a.key_lengths || plan_.cache || !keys.fixed() || keys.max % 2 != 0)
+    return true;
+  const bool even = a.query_offset == QueryOffset::kStart && rows % 2 == 0 && queries.fixed() &&
+                    queries.max % 2 == 0;
+  return a.right && !(even && *a.right % 2 == 0);
 }
 
 Expr Scores::visible() const {
@@ -408,6 +469,10 @@ Expr Scores::first_tile_row() const {
 void add_source(Stage& stage, const HeadSource& source) {
   add_input(stage, source.input, source.operand);
   if (source.cache) add_input(stage, source.cache->table, {Operand::kPageTable, 0, {}});
+}
+
+void Scores::name_inputs(Stage& stage) const {
+  name_funcs(stage, {queries, query_rows, query_pairs, mask, mask_rows});
 }
 
 void add_input(Stage& stage, const Halide::ImageParam& input, const Operand& operand) {

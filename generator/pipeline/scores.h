@@ -62,8 +62,10 @@ class Scores {
   Halide::Expr key_begin, key_end;  // keys outside are hidden from every query of the block
   bool query_tail = false;          // the last block may be partly filled
   bool bounded = false;             // key_begin and key_end may cut a block of keys
+  bool pairs = false;               // products take two bf16 at a time (takes_pairs())
   Halide::Func queries{"queries"}, query_rows{"query_rows"};  // (y, d[, h]), (d, y[, h])
-  Halide::Func sequence_of_row{"sequence_of_row"};            // (y), of several packed sequences
+  Halide::Func query_pairs{"query_pairs"};          // (e, y, d / 2[, h]) where products take pairs
+  Halide::Func sequence_of_row{"sequence_of_row"};  // (y), of several packed sequences
   Halide::Func mask{"mask"}, mask_rows{"mask_rows"};  // (y, x, c[, h]), (x, y, c[, h]) if given
 
   Halide::Var d{"d"}, y{"y"}, x{"x"}, c{"c"}, t{"t"}, h{"h"}, b{"b"};
@@ -90,6 +92,15 @@ class Scores {
   Halide::Expr key(const Halide::Expr& width) const;
   // V[key][d] of this sequence.
   Halide::Expr value(const HeadSource& v, const Halide::Expr& width, const Halide::Expr& key) const;
+  // V[key 2 pair + e][d] of this sequence, e being 0 or 1.
+  Halide::Expr paired_value(const HeadSource& v, const Halide::Expr& width, const Halide::Expr& e,
+                            const Halide::Expr& pair) const;
+
+  // The width that a product of q and k runs over: (d), or (e, d / 2) where it takes pairs.
+  Halide::RDom width_domain(const char* name) const;
+  // The summand of query y and key x of block c, and what the sum must be multiplied by.
+  Halide::Expr product_term(const Halide::RDom& width) const;
+  Halide::Expr scaled(const Halide::Expr& product) const;
 
   // The place in its block of row t of this task. Where the last block is partly filled, in a form
   // that lets Halide see how far it is.
@@ -105,6 +116,9 @@ class Scores {
   Halide::Expr shaped(const Halide::Expr& product, const Halide::Expr& key) const;
   // A logit of this task's head in the unit of the scores.
   Halide::Expr sink(const SinkSource& source) const;
+  // Whether query_key_begin() of a multiple of `rows`, or query_key_end() of one, may be odd.
+  bool odd_begin(int rows) const;
+  bool odd_end(int rows) const;
 
   // The score of query y and key x of block c with masks applied, -inf where hidden. Chosen after
   // `score` has been computed: a NaN or Inf that is hidden ends here.
@@ -125,6 +139,8 @@ class Scores {
   void set_grid(Stage& stage) const;
   // The arguments and operands that scores read.
   void add_inputs(Stage& stage) const;
+  // The Funcs above, for schedules.
+  void name_inputs(Stage& stage) const;
 
   // Of tiles that hold several heads: how many rows the task has, and where the first of them
   // stands among those of all sequences.
@@ -141,6 +157,7 @@ class Scores {
   void hold_row_terms(const Rule& rule, int node);
   bool capped() const;
   bool cap_is_folded() const;
+  void pair_queries();
 
   const Plan& plan_;
   const AttentionBlocking& blocking_;
@@ -148,6 +165,8 @@ class Scores {
   const ScoreUnit unit_;
   const ScoreStep step_;
   const bool every_head_, rule_apart_;
+  float scale_ = 1;  // of scores in their unit
+  bool scales_sums_ = false;
   Halide::Expr first_query_, keys_, first_key_, offset_;
   Halide::Expr slot_;     // of this sequence in the page table
   Halide::Expr kv_head_;  // of tiles that hold its heads

@@ -34,6 +34,9 @@ struct HeadSource {
   Operand operand;
   int64_t first_head = 0;
   bool padded_rows = false;  // rows may be read up to the next multiple of the key tile
+  // V of products that take pairs: element (2 d + e, row) is V[2 row + e][d]; where sequences are
+  // packed, and may begin at any row, V[row + e][d].
+  bool key_pairs = false;
   // Where the input has heads that are not computed: which of them computed head n is.
   std::vector<int64_t> picked = {};
   Halide::Expr head(const Halide::Expr& computed) const {
@@ -155,11 +158,14 @@ Stage build_mean_weights(const Plan& plan, const Blocking& blocking, const PairI
 Stage build_top(const Plan& plan, const Blocking& blocking, const PairInputs& inputs,
                 const Operand& indices);
 
-// packed(d, t, g, b) = input(d, t, g, b), zero for d >= width: contiguous rows per head. With
-// `norm` these are rows of k, and norm and rotation are applied as far as the plan has them.
+// packed(d, t, g, b) = input(d, t, g, b), zero for d >= width: contiguous rows per head, of `type`.
+// With `norm` these are rows of k, and norm and rotation are applied as far as the plan has them.
 Stage build_pack(const std::string& name, const Plan& plan, const HeadSource& source,
-                 const Operand& output, int64_t width, int64_t padded,
+                 const Operand& output, int64_t width, int64_t padded, Halide::Type type,
                  const NormSource* norm = nullptr);
+// The same with two rows as one, as HeadSource::key_pairs has them.
+Stage build_pack_pairs(const std::string& name, const Plan& plan, const HeadSource& source,
+                       const Operand& output, int64_t width, int64_t padded);
 
 // output(.., t, h, b) = 0 for the pruned heads; `innermost` is the first dimension's extent, or 0
 // where the output has none before t.

@@ -3,6 +3,7 @@
 // blocks.
 #include <limits>
 
+#include "generator/pipeline/precision.h"
 #include "generator/pipeline/scores.h"
 
 namespace mha {
@@ -20,6 +21,7 @@ Stage build_textbook_attention(const Plan& plan, const Blocking& blocking,
   whole.query_block = static_cast<int>(plan.queries().max);
   whole.key_block = 1 << 28;
   whole.whole_rows = true;
+  whole.pairs = false;
   StageScalars scalars("attention");
   Scores s(plan, whole, scalars, {in.q, in.k, in.mask, in.q_norm, in.tables},
            {.unit = softmax_unit(plan)});
@@ -31,9 +33,9 @@ Stage build_textbook_attention(const Plan& plan, const Blocking& blocking,
       row_sum("row_sum"), value_product("value_product"), output("output");
   // Dimensions as the caller reads them: keys innermost.
   product(x, y) = 0.0f;
-  product(x, y) += Halide::Internal::substitute(s.c.name(), Expr(0), s.queries(y, rd) * s.key(rd));
-  masked(x, y) =
-      Halide::Internal::substitute(s.c.name(), Expr(0), s.masked_score(s.shaped(product(x, y), x)));
+  product(x, y) += Halide::Internal::substitute(s.c.name(), Expr(0), s.product_term(rd));
+  masked(x, y) = Halide::Internal::substitute(s.c.name(), Expr(0),
+                                              s.masked_score(s.shaped(s.scaled(product(x, y)), x)));
   const bool sinks = plan.attention.sink;
   Expr sink = sinks ? s.sink(in.sink) : Expr(-std::numeric_limits<float>::infinity());
   row_max(y) = sink;
@@ -44,10 +46,12 @@ Stage build_textbook_attention(const Plan& plan, const Blocking& blocking,
   row_sum(y) += exponentials(rs, y);
   value_product(d, y) = 0.0f;
   value_product(d, y) +=
-      exponentials(rv, y) * Halide::Internal::substitute(s.c.name(), Expr(0), s.value(in.v, d, rv));
+      exponentials(rv, y) *
+      Halide::Internal::substitute(s.c.name(), Expr(0), widened(s.value(in.v, d, rv)));
   Expr row = s.row_in_block(t);
-  output(d, t, h, b) = select(Halide::strict_float(row_sum(row) == 0.0f), 0.0f,
-                              value_product(d, row) / row_sum(row));
+  Expr mean = select(Halide::strict_float(row_sum(row) == 0.0f), 0.0f,
+                     value_product(d, row) / row_sum(row));
+  output(d, t, h, b) = narrowed_to(in.output_type, mean);
   output.bound(d, 0, static_cast<int>(in.output_width));
   s.bound_rows(output, in.output_dense);
 

@@ -35,12 +35,12 @@ struct Pairs {
       scale_in{Halide::Float(32), 3, "row_scale_in"};
   RDom rd;
 
-  Pairs(const Plan& plan, const Scores& s) {
-    rd = RDom(0, static_cast<int>(plan.attention.d_head), "rd");
+  explicit Pairs(const Scores& s) {
+    rd = s.width_domain("rd");
     const auto pair = s.at({s.y, s.x, s.c}, s.h);
     product(s.vars({s.y, s.x, s.c})) = 0.0f;
-    product(pair) += s.queries(s.at({s.y, rd}, s.h)) * s.key(rd);
-    scores(s.vars({s.y, s.x, s.c})) = s.shaped(product(pair), s.x);
+    product(pair) += s.product_term(rd);
+    scores(s.vars({s.y, s.x, s.c})) = s.shaped(s.scaled(product(pair)), s.x);
     masked(s.vars({s.y, s.x, s.c})) = s.masked_score(scores(pair));
   }
 
@@ -68,8 +68,8 @@ struct Pairs {
     }
     scalars.add_to(stage);
     s.set_grid(stage);
-    name_funcs(stage, {s.queries, s.query_rows, s.mask, s.mask_rows, product, scores, masked,
-                       row_max, row_scale, normalised});
+    s.name_inputs(stage);
+    name_funcs(stage, {product, scores, masked, row_max, row_scale, normalised});
     stage.domains["rd"] = rd;
   }
 };
@@ -92,7 +92,7 @@ Stage build_pairs(const std::string& name, const Plan& plan, const Blocking& blo
             .step = name == "scores"          ? ScoreStep::kProduct
                     : name == "scores_capped" ? ScoreStep::kCapped
                                               : ScoreStep::kAll});
-  Pairs pairs(plan, s);
+  Pairs pairs(s);
   Func output("output");
   Expr row = s.row_in_block(s.t);
   if (softmax) {
@@ -124,7 +124,7 @@ Stage build_mean_weights(const Plan& plan, const Blocking& blocking, const PairI
   const AttentionBlocking block = one_block(blocking);
   Scores s(plan, block, scalars, {in.q, in.k, in.mask, in.q_norm, in.tables},
            {.unit = softmax_unit(plan), .every_head = true});
-  Pairs pairs(plan, s);
+  Pairs pairs(s);
   pairs.normalise(s, block.query_block);
   const int heads = static_cast<int>(plan.attention.heads);
   RDom rh(0, heads, "rh");
@@ -153,7 +153,7 @@ Stage build_top(const Plan& plan, const Blocking& blocking, const PairInputs& in
   const int k = static_cast<int>(plan.top_k);
   Scores s(plan, block, scalars, {in.q, in.k, in.mask, in.q_norm, in.tables},
            {.unit = softmax_unit(plan)});
-  Pairs pairs(plan, s);
+  Pairs pairs(s);
   pairs.normalise(s, block.query_block);
 
   // strongest(y, 1..k): (score, key) in falling order; a key moves in where its score is higher

@@ -1,6 +1,7 @@
 // The places of pruned heads in the caller's tensors: zeros.
 #include <algorithm>
 
+#include "generator/pipeline/precision.h"
 #include "generator/pipeline/scores.h"
 
 namespace mha {
@@ -24,7 +25,7 @@ Stage build_zero(const Plan& plan, const ZeroInputs& in) {
   Expr first = scalars.get(Symbol::kTask0) * kTaskRows;
   Expr head = pick(pruned, scalars.get(Symbol::kTask1));
   Expr sequence = plan.packed ? Expr(0) : scalars.get(Symbol::kTask2);
-  Expr zero = in.dtype == Dtype::kI32 ? Expr(0) : Expr(0.0f);
+  Expr zero = Halide::cast(halide_type(in.dtype), 0);
 
   Var x("x"), t("t"), h("h"), b("b");
   Func output("output");

@@ -126,6 +126,9 @@ double CostModel::attention(const StageSchedule& s) const {
   const double query_vectors = static_cast<double>(s.get("query_vectors"));
   const auto value_rows = s.get("value_rows");
   const double value_vectors = static_cast<double>(s.get("value_vectors"));
+  // Steps of the products, and bytes of what they read: pairs of bf16, or f32.
+  const bool pairs = takes_pairs(plan_, has_bf16_dot(machine_));
+  const double together = pairs ? 2 : 1, element = pairs ? 2 : 4;
   const double width = static_cast<double>(a.d_head);
   const double value_width = static_cast<double>(padded_width(a.d_value, machine_.vector_floats));
   const auto tile_queries = static_cast<int64_t>(query_vectors * lanes);
@@ -141,9 +144,10 @@ double CostModel::attention(const StageSchedule& s) const {
   // Rows of a head that lie multiples of a page apart share a few sets of L1.
   const bool strided = plan_.op == Op::kAttention && plan_.layout == Layout::kBshd;
   auto conflicts = [&](double head_width, int64_t packed) {
-    return strided && packed == 0 && static_cast<int64_t>(head_width) * a.kv_heads * 4 % 4096 == 0;
+    return strided && packed == 0 &&
+           static_cast<int64_t>(head_width * element) * a.kv_heads % 4096 == 0;
   };
-  const double head_bytes = static_cast<double>(keys) * (width + value_width) * 4;
+  const double head_bytes = static_cast<double>(keys) * (width + value_width) * element;
   const double far_bytes = head_bytes > 0.7 * l2 ? kL3Bytes : kL2Bytes;
 
   double total = 0, tasks = 0;
@@ -161,13 +165,13 @@ double CostModel::attention(const StageSchedule& s) const {
 
     const double score_tiles =
         ceil_div(seen, static_cast<double>(key_tile)) * rows / (query_vectors * lanes);
-    double work =
-        score_tiles * (width * score_step + static_cast<double>(key_tile) * query_vectors + kTile);
+    double work = score_tiles * (ceil_div(width, together) * score_step +
+                                 static_cast<double>(key_tile) * query_vectors + kTile);
     const double vectors = seen * rows / lanes;
     work += vectors * (kExp + (masked ? kMaskVector : 0)) + blocks * rows / lanes * 20;
     const double value_tiles =
         rows / static_cast<double>(value_rows) * (value_width / lanes / value_vectors);
-    work += value_tiles * (seen * value_step +
+    work += value_tiles * (ceil_div(seen, together) * value_step +
                            blocks * (kTile + static_cast<double>(value_rows) * value_vectors));
     if (keys > key_block) {  // partial results are stored and merged
       const double partial_bytes = blocks * rows * value_width * 4;
@@ -181,17 +185,18 @@ double CostModel::attention(const StageSchedule& s) const {
 
     // Scores and probabilities of a block pass four times; K and V of a block as often as there are
     // tiles of queries.
-    const double pair_bytes = 2 * block_keys * rows * 4;
+    const double pair_bytes = block_keys * rows * (4 + element);
     double traffic = 0;
     if (pair_bytes > 0.8 * l1)
-      traffic += vectors * 4 * lanes * 4 / (pair_bytes > 0.7 * l2 ? kL3Bytes : kL2Bytes);
-    const double key_bytes = seen * width * 4, value_bytes = seen * value_width * 4;
+      traffic +=
+          vectors * 2 * lanes * (4 + element) / (pair_bytes > 0.7 * l2 ? kL3Bytes : kL2Bytes);
+    const double key_bytes = seen * width * element, value_bytes = seen * value_width * element;
     const double key_passes = rows / (query_vectors * lanes),
                  value_passes = rows / static_cast<double>(value_rows);
     traffic += (key_bytes + value_bytes) / far_bytes;
-    if (block_keys * width * 4 > 0.7 * l1 || conflicts(width, s.get("pack_keys")))
+    if (block_keys * width * element > 0.7 * l1 || conflicts(width, s.get("pack_keys")))
       traffic += key_bytes * (key_passes - 1) / kL2Bytes;
-    if (block_keys * value_vectors * lanes * 4 > 0.7 * l1 ||
+    if (block_keys * value_vectors * lanes * element > 0.7 * l1 ||
         conflicts(value_width, s.get("pack_values")))
       traffic += value_bytes * (value_passes - 1) / kL2Bytes;
     total += overlapped(work, traffic) + kTask;
@@ -200,7 +205,7 @@ double CostModel::attention(const StageSchedule& s) const {
   const double heads = static_cast<double>(plan_.batch.max * a.heads);
   total *= heads;
   tasks *= heads;
-  const double copied = static_cast<double>(plan_.batch.max * a.kv_heads * keys) * 4;
+  const double copied = static_cast<double>(plan_.batch.max * a.kv_heads * keys) * element;
   if (s.get("pack_keys") != 0) total += 2 * copied * width / kL3Bytes;
   if (s.get("pack_values") != 0) total += 2 * copied * value_width / kL3Bytes;
   return total * idle(tasks);

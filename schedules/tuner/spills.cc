@@ -27,7 +27,7 @@ Line parse_line(std::string_view text) {
   const size_t comment = text.find('#');
   const std::string_view code = text.substr(0, comment);
   const bool vector = contains(code, "%xmm") || contains(code, "%ymm") || contains(code, "%zmm");
-  line.product = contains(code, "fmadd");
+  line.product = contains(code, "fmadd") || contains(code, "dpbf16ps");
   if (comment != std::string_view::npos && vector) {
     const std::string_view said = text.substr(comment);
     line.spill = contains(said, "Spill") || contains(said, "Reload");

@@ -8,6 +8,8 @@
 #include <cstring>
 #include <functional>
 #include <limits>
+#include <string>
+#include <tuple>
 
 #include "tests/numeric/hostile.h"
 #include "tools/reference/visibility.h"
@@ -81,13 +83,15 @@ const std::vector<MaskCase>& mask_cases() {
   return kCases;
 }
 
-class HostileMask : public testing::TestWithParam<size_t> {
+// In f32, and in bf16, where keys come in pairs.
+class HostileMask : public testing::TestWithParam<std::tuple<size_t, const char*>> {
  protected:
   HostileMask()
-      : case_(mask_cases()[GetParam()]),
+      : case_(mask_cases()[std::get<0>(GetParam())]),
         kernel_(std::string("{version: 1, name: masks, op: attention, heads: 2, kv_heads: 1,"
-                            " d_head: 19, batch: 2, query_length: 75, key_length: 300, ") +
-                case_.mask + ", outputs: [output, weights, lse, scores_masked], top_k: 5}"),
+                            " d_head: 19, batch: 2, query_length: 75, key_length: 300, dtype: ") +
+                std::get<1>(GetParam()) + ", " + case_.mask +
+                ", outputs: [output, weights, lse, scores_masked], top_k: 5}"),
         inputs_(random_inputs(kernel_.spec(), lengths_, 1)) {
     case_.fill(kernel_.spec(), inputs_);
   }
@@ -184,8 +188,13 @@ TEST_P(HostileMask, IsRightWhateverHiddenKeysHold) {
   enlarge_scores();
 }
 
-INSTANTIATE_TEST_SUITE_P(Kinds, HostileMask, testing::Range(size_t{0}, mask_cases().size()),
-                         [](const auto& info) { return mask_cases()[info.param].name; });
+INSTANTIATE_TEST_SUITE_P(Kinds, HostileMask,
+                         testing::Combine(testing::Range(size_t{0}, mask_cases().size()),
+                                          testing::Values("f32", "bf16")),
+                         [](const auto& info) {
+                           return std::string(mask_cases()[std::get<0>(info.param)].name) + "_" +
+                                  std::get<1>(info.param);
+                         });
 
 // --- rows that see nothing ---
 

@@ -32,7 +32,12 @@ const std::vector<std::string>& attention_configs() {
       " query_length: 113, key_length: 577, query_offset: input, outputs: [output, mean_weights],"
       " mask: {window: {left: 60, right: 11}, key_starts: true}}",
       "{version: 1, name: t, op: attention, heads: 2, d_head: 17, query_length: 70,"
-      " key_length: 200, mask: {tensor: additive}, outputs: [output, scores_masked]}"};
+      " key_length: 200, mask: {tensor: additive}, outputs: [output, scores_masked]}",
+      "{version: 1, name: t, op: attention, heads: 2, d_head: 48, dtype: bf16, query_length: 131,"
+      " key_length: 300, query_offset: end, mask: {causal: true, key_lengths: true}}",
+      "{version: 1, name: t, op: attention, heads: 2, d_head: 23, dtype: bf16, packed: true,"
+      " batch: {min: 1, max: 4}, query_length: {min: 1, max: 90}, outputs: [output, weights, "
+      "lse]}"};
   return configs;
 }
 const std::vector<std::string>& block_configs() {

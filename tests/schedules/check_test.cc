@@ -15,6 +15,12 @@ const char kAttention[] =
 // V's width fills no whole vectors.
 const char kOdd[] =
     "version: 1\nname: t\nop: attention\nheads: 2\nd_head: 64\nd_value: 24\nquery_length: 512\n";
+const char kBf16[] =
+    "version: 1\nname: t\nop: attention\nheads: 8\nd_head: 64\nquery_length: 512\n"
+    "dtype: bf16\n";
+const char kOddBf16[] =
+    "version: 1\nname: t\nop: attention\nheads: 8\nd_head: 63\nd_value: 64\n"
+    "query_length: 512\ndtype: bf16\n";
 
 // One legal schedule that no change of the default moves.
 Schedule legal(const Plan& plan) {
@@ -32,7 +38,7 @@ Schedule legal(const Plan& plan) {
                                   {"prefetch", 0}}});
       continue;
     }
-    const bool odd = plan.attention.d_value % 16 != 0;
+    const bool odd = plan.attention.d_value % 16 != 0 || plan.dtype == Dtype::kBF16;
     schedule.stages.push_back({name,
                                {{"query_block", 64},
                                 {"key_block", 128},
@@ -42,7 +48,7 @@ Schedule legal(const Plan& plan) {
                                 {"value_vectors", 2},
                                 {"width_unroll", 4},
                                 {"key_unroll", 2},
-                                {"pack_keys", 0},
+                                {"pack_keys", plan.attention.d_head % 2},
                                 {"pack_values", odd ? 1 : 0},
                                 {"task_order", 0},
                                 {"score_order", 0},
@@ -61,7 +67,7 @@ Lines after(const std::string& config, const std::string& stage, const std::stri
 }
 
 TEST(Check, NothingToSay) {
-  for (const char* config : {kBlock, kAttention, kOdd}) {
+  for (const char* config : {kBlock, kAttention, kOdd, kBf16, kOddBf16}) {
     const Plan plan = plan_of(config);
     EXPECT_EQ(check_schedule(legal(plan), plan, machine_named("zen5")), Lines{}) << config;
   }
@@ -134,6 +140,23 @@ TEST(Check, QueryBlockHoldsWholeTiles) {
 TEST(Check, KeyBlockHoldsWholeTiles) {
   EXPECT_EQ(after(kBlock, "attention", "key_tile", 12),
             Lines{"attention.key_block = 128: must be a multiple of key_tile"});
+}
+
+TEST(Check, PairsOfBf16) {
+  EXPECT_EQ(
+      after(kBf16, "attention", "key_tile", 1),
+      Lines{"attention.key_tile = 1: must be even: keys are multiplied with V two at a time"});
+  EXPECT_EQ(after(kBf16, "attention", "pack_values", 0),
+            Lines{"attention.pack_values = 0: V must be packed: its rows are multiplied two at a "
+                  "time"});
+  EXPECT_EQ(after(kOddBf16, "attention", "pack_keys", 0),
+            Lines{"attention.pack_keys = 0: K must be packed: its width 63 is odd, and is "
+                  "multiplied two at a time"});
+  // Where they are converted, nothing comes in pairs.
+  const Plan plan = plan_of(kOddBf16);
+  Schedule free = with(legal(plan), "attention", "pack_keys", 0);
+  free = with(with(free, "attention", "pack_values", 0), "attention", "key_tile", 1);
+  EXPECT_EQ(check_schedule(free, plan, machine_named("x86-64-v4")), Lines{});
 }
 
 TEST(Check, TilesFitTheRegisterFile) {

@@ -25,8 +25,10 @@ TEST_P(Unbuilt, IsRefusedInPlace) {
 
 INSTANTIATE_TEST_SUITE_P(
     Keys, Unbuilt,
-    testing::Values(BadCase{attention("@dtype: bf16\n"), "dtype other than f32 is"},
+    testing::Values(BadCase{block("@dtype: bf16\n"), "a block's dtype other than f32 is"},
                     BadCase{block("@dtype: f16\n"), "is"},
+                    BadCase{attention("kv_cache: {capacity: 64}\n@dtype: bf16\n"),
+                            "a cache's dtype other than f32 is"},
                     BadCase{attention("kv_cache: {capacity: 64}\n@key_length: 16\n"),
                             "other numbers of keys and of queries is"},
                     BadCase{block("kv_cache: {capacity: 64}\n@cross: true\n"),
@@ -45,7 +47,7 @@ TEST(Unbuilt, WhatIsBuiltIsNot) {
            "batch: {min: 1, max: 4}\nkey_length: {min: 1, max: 99}\n",
            "scale: 0.3\nmask: {causal: true, key_lengths: true}\nquery_offset: input\n",
            "query_offset: end\n", "outputs: [output, weights, lse]\n", "targets: [x86-64-v2]\n",
-           "targets: [sapphirerapids]\n", "dtype: f32\n",
+           "targets: [sapphirerapids]\n", "dtype: f32\n", "dtype: bf16\n", "dtype: f16\n",
            "mask: {window: {left: 8}, key_starts: true, tensor: bool}\n",
            "mask: {tensor: additive}\noutputs: [lse]\n", "packed: true\n",
            "qk_norm: {width: all}\nrope: {style: half}\n", "pruned_heads: [1]\n",

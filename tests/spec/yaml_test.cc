@@ -196,19 +196,18 @@ TEST_F(Files, Bad) {
 
 TEST_F(Files, LoadThrowsTheWholeText) {
   const std::string path = folder_ / "t.yaml";
-  std::ofstream(path) << attention("softcap: 3\ndtype: bf16\n");
+  std::ofstream(path) << attention("dtype: bf16\nkv_cache: {capacity: 64}\ntargets: [arm64]\n");
   try {
     load_spec(path);
     FAIL() << "no error";
   } catch (const UserError& error) {
-    EXPECT_EQ(
-        error.what(),
-        path +
-            ":7:1: error: softcap: softcap is not built yet in this version\n  softcap: 3\n  ^\n" +
-            path +
-            ":8:1: error: dtype: a dtype other than f32 is not built yet in this version\n"
-            "  dtype: bf16\n  ^\n"
-            "  hint: this version builds dtype: f32");
+    EXPECT_EQ(error.what(),
+              path +
+                  ":7:1: error: dtype: a cache's dtype other than f32 is not built yet in this "
+                  "version\n  dtype: bf16\n  ^\n  hint: this version builds dtype: f32\n" +
+                  path +
+                  ":9:1: error: targets: the target arm64 is not built yet in this version\n"
+                  "  targets: [arm64]\n  ^\n  hint: this version builds host or an x86-64 target");
   }
 }
 
