@@ -22,8 +22,6 @@ std::vector<Diagnostic> unsupported(const Spec& spec) {
   const Unbuilt table[] = {
       {spec.op == Op::kBlock && spec.dtype != Dtype::kF32, "dtype",
        "a block's dtype other than f32 is", "dtype: f32"},
-      {spec.op == Op::kAttention && spec.kv_cache && spec.dtype != Dtype::kF32, "dtype",
-       "a cache's dtype other than f32 is", "dtype: f32"},
       {spec.kv_cache && spec.cross, "cross", "a cache of the keys of a second input is", ""},
       {spec.kv_cache && spec.key_length_given, "key_length",
        "a cache whose calls bring other numbers of keys and of queries is",

@@ -25,21 +25,20 @@ TEST_P(Unbuilt, IsRefusedInPlace) {
 
 INSTANTIATE_TEST_SUITE_P(
     Keys, Unbuilt,
-    testing::Values(BadCase{block("@dtype: bf16\n"), "a block's dtype other than f32 is"},
-                    BadCase{block("@dtype: f16\n"), "is"},
-                    BadCase{attention("kv_cache: {capacity: 64}\n@dtype: bf16\n"),
-                            "a cache's dtype other than f32 is"},
-                    BadCase{attention("kv_cache: {capacity: 64}\n@key_length: 16\n"),
-                            "other numbers of keys and of queries is"},
-                    BadCase{block("kv_cache: {capacity: 64}\n@cross: true\n"),
-                            "a cache of the keys of a second input is"},
-                    BadCase{attention("kv_cache: {capacity: 64}\n@pruned_heads: [1]\n"),
-                            "pruned heads over a cache are"},
-                    BadCase{attention("@targets: [arm64]\n"), "arm64 is"},
-                    BadCase{attention("@targets: [opencl]\n"), "opencl is"},
-                    BadCase{attention("@targets: [cuda-sm_90a]\n"), "CUDA targets are"},
-                    BadCase{attention("@targets: [zen4, zen5]\n"),
-                            "several targets in one library are"}));
+    testing::Values(
+        BadCase{block("@dtype: bf16\n"), "a block's dtype other than f32 is"},
+        BadCase{block("@dtype: f16\n"), "is"},
+        BadCase{attention("dtype: bf16\n@kv_cache: {capacity: 64}\n"), "a cache of bf16 or f16 is"},
+        BadCase{attention("kv_cache: {capacity: 64}\n@key_length: 16\n"),
+                "other numbers of keys and of queries is"},
+        BadCase{block("kv_cache: {capacity: 64}\n@cross: true\n"),
+                "a cache of the keys of a second input is"},
+        BadCase{attention("kv_cache: {capacity: 64}\n@pruned_heads: [1]\n"),
+                "pruned heads over a cache are"},
+        BadCase{attention("@targets: [arm64]\n"), "arm64 is"},
+        BadCase{attention("@targets: [opencl]\n"), "opencl is"},
+        BadCase{attention("@targets: [cuda-sm_90a]\n"), "CUDA targets are"},
+        BadCase{attention("@targets: [zen4, zen5]\n"), "several targets in one library are"}));
 
 TEST(Unbuilt, WhatIsBuiltIsNot) {
   for (const std::string& more : std::vector<std::string>{

@@ -203,8 +203,8 @@ TEST_F(Files, LoadThrowsTheWholeText) {
   } catch (const UserError& error) {
     EXPECT_EQ(error.what(),
               path +
-                  ":7:1: error: dtype: a cache's dtype other than f32 is not built yet in this "
-                  "version\n  dtype: bf16\n  ^\n  hint: this version builds dtype: f32\n" +
+                  ":8:1: error: kv_cache: a cache of bf16 or f16 is not built yet in this version\n"
+                  "  kv_cache: {capacity: 64}\n  ^\n  hint: this version builds caches of f32\n" +
                   path +
                   ":9:1: error: targets: the target arm64 is not built yet in this version\n"
                   "  targets: [arm64]\n  ^\n  hint: this version builds host or an x86-64 target");
