@@ -20,16 +20,12 @@ std::vector<Diagnostic> unsupported(const Spec& spec) {
                        [&](const std::string& name) { return name.starts_with(prefix); });
   };
   const Unbuilt table[] = {
-      {spec.op == Op::kBlock && spec.dtype != Dtype::kF32, "dtype",
-       "a block's dtype other than f32 is", "dtype: f32"},
       {spec.kv_cache && spec.cross, "cross", "a cache of the keys of a second input is", ""},
       {spec.kv_cache && spec.key_length_given, "key_length",
        "a cache whose calls bring other numbers of keys and of queries is",
        "key_length = query_length: leave key_length out"},
       {spec.kv_cache && spec.dtype != Dtype::kF32, "kv_cache", "a cache of bf16 or f16 is",
        "caches of f32"},
-      {spec.kv_cache && !spec.pruned_heads.empty(), "pruned_heads", "pruned heads over a cache are",
-       ""},
       {spec.targets.size() > 1, "targets", "several targets in one library are", "one target"},
       {target("arm64"), "targets", "the target arm64 is", "host or an x86-64 target"},
       {target("opencl"), "targets", "the target opencl is", "host or an x86-64 target"},

@@ -27,7 +27,7 @@ FLOAT, DOUBLE = 1, 11  # of softmax_precision
 DTYPES = {"F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16, "I32": np.int32, "I64": np.int64, "BOOL": np.bool_}
 # Of a config. np.dtype.name is "bfloat16" of ml_dtypes' too.
 CONFIG_DTYPES = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
-BUILT_DTYPES = ("float32",)  # of CONFIG_DTYPES, those that this version generates
+BUILT_DTYPES = ("float32", "float16", "bfloat16")  # of CONFIG_DTYPES, those that this version generates
 FLOATS = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 NAMES = {np.dtype(dtype): name for name, dtype in DTYPES.items()}
 

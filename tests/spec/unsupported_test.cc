@@ -26,15 +26,11 @@ TEST_P(Unbuilt, IsRefusedInPlace) {
 INSTANTIATE_TEST_SUITE_P(
     Keys, Unbuilt,
     testing::Values(
-        BadCase{block("@dtype: bf16\n"), "a block's dtype other than f32 is"},
-        BadCase{block("@dtype: f16\n"), "is"},
         BadCase{attention("dtype: bf16\n@kv_cache: {capacity: 64}\n"), "a cache of bf16 or f16 is"},
         BadCase{attention("kv_cache: {capacity: 64}\n@key_length: 16\n"),
                 "other numbers of keys and of queries is"},
         BadCase{block("kv_cache: {capacity: 64}\n@cross: true\n"),
                 "a cache of the keys of a second input is"},
-        BadCase{attention("kv_cache: {capacity: 64}\n@pruned_heads: [1]\n"),
-                "pruned heads over a cache are"},
         BadCase{attention("@targets: [arm64]\n"), "arm64 is"},
         BadCase{attention("@targets: [opencl]\n"), "opencl is"},
         BadCase{attention("@targets: [cuda-sm_90a]\n"), "CUDA targets are"},
@@ -60,7 +56,10 @@ TEST(Unbuilt, WhatIsBuiltIsNot) {
     EXPECT_TRUE(unsupported(good(attention(more))).empty()) << more;
   }
   for (const char* weights : {"f32", "bf16", "f16", "int8"}) {
-    EXPECT_TRUE(unsupported(good(block(std::string("weights: ") + weights + "\n"))).empty());
+    for (const char* dtype : {"f32", "bf16", "f16"}) {
+      const std::string more = std::string("weights: ") + weights + "\ndtype: " + dtype + "\n";
+      EXPECT_TRUE(unsupported(good(block(more))).empty()) << more;
+    }
   }
   EXPECT_TRUE(
       unsupported(
