@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "generator/pipeline/head_groups.h"
 #include "generator/pipeline/pipeline.h"
 #include "generator/spec/error.h"
 #include "schedules/head_rows.h"
@@ -59,7 +60,7 @@ void schedule_decode(Stage& stage, const Plan& plan, const StageSchedule& params
   const int value_lanes =
       static_cast<int>(params.get(shared ? "shared_vectors" : "value_vectors")) * vector;
   const Attention& a = plan.attention;
-  const int64_t group = a.heads / a.kv_heads;
+  const int64_t group = head_groups(a).rows;
   const int64_t sequences = shared ? plan.batch.max : 1;
   const int most_rows = round_up(sequences * plan.query_length.max * group, row_tile);
   const bool fixed = plan.queries().fixed() && (!shared || plan.batch.fixed());

@@ -1,6 +1,7 @@
 // The analytic default: register tiles from the size of the register file, blocks from the caches.
 #include <algorithm>
 
+#include "generator/pipeline/head_groups.h"
 #include "generator/pipeline/pipeline.h"
 #include "schedules/schedule.h"
 #include "schedules/space.h"
@@ -161,7 +162,7 @@ StageSchedule decode_default(const Plan& plan, const Machine& machine) {
   constexpr int kMostDecodeRows = 8;  // of a tile in the table
   const Attention& a = plan.attention;
   const int lanes = machine.vector_floats;
-  const int64_t rows = a.heads / a.kv_heads * plan.query_length.max;
+  const int64_t rows = head_groups(a).rows * plan.query_length.max;
   const int panel_vectors = std::max(kCachePanel / lanes, 1);
   // Splits grow with the cache, so that there are at most 128 of them.
   int64_t split = 512;

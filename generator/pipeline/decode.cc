@@ -7,6 +7,7 @@
 // each row; `merge` adds them up in the order of the splits, so that bits depend on nothing else.
 #include <limits>
 
+#include "generator/pipeline/head_groups.h"
 #include "generator/pipeline/scores.h"
 
 namespace mha {
@@ -132,7 +133,8 @@ Stage build_decode(const Plan& plan, const Blocking& blocking, const DecodeInput
 Stage build_merge(const Plan& plan, const Blocking& blocking, const DecodeInputs& splits,
                   const AttentionInputs& in) {
   const int split = blocking.decode.split;
-  const int group = static_cast<int>(plan.attention.heads / plan.attention.kv_heads);
+  const HeadGroups groups = head_groups(plan.attention);
+  const int group = static_cast<int>(groups.rows);
   StageScalars scalars("merge");
   const AttentionBlocking whole = all_queries(blocking, split, TileRows::kQueries);
   Scores s(plan, whole, scalars, {in.q, in.k, in.mask, splits.q_norm, {}},
@@ -147,8 +149,9 @@ Stage build_merge(const Plan& plan, const Blocking& blocking, const DecodeInputs
   RDom rc(first, max((s.key_end + split - 1) / split - first, 0), "rc");
   // Row y of the partial results: query y of this sequence and this head.
   Expr sequence_row = plan.packed ? s.first_row : s.sequence * s.query_length;
-  Expr row = (sequence_row + min(y, s.query_length - 1)) * group + s.head % group;
-  Expr kv_head = s.head / group;
+  Expr row =
+      (sequence_row + min(y, s.query_length - 1)) * group + row_of_head(groups, s.computed_head);
+  Expr kv_head = kv_head_of(groups, s.computed_head);
   Func row_max("row_max"), merge_weight("merge_weight"), row_sum("row_sum"), row_scale("row_scale"),
       merged("merged"), result("result"), output("output");
   // A sink is a split before the first, of a key whose V is 0.
@@ -168,7 +171,7 @@ Stage build_merge(const Plan& plan, const Blocking& blocking, const DecodeInputs
   result(d, y) = merged(d, y) * row_scale(y);
   output(d, t, h, b) = result(d, s.row_in_block(t));
   output.bound(d, 0, static_cast<int>(in.output_width));
-  s.bound_rows(output);
+  s.bound_rows(output, in.output_dense);
 
   Stage stage;
   stage.name = "merge";

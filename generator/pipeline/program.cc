@@ -3,6 +3,7 @@
 
 #include <numeric>
 
+#include "generator/pipeline/head_groups.h"
 #include "generator/pipeline/head_rows.h"
 #include "generator/pipeline/precision.h"
 #include "generator/pipeline/stages.h"
@@ -530,7 +531,7 @@ class Builder {
     splits.tables = tables_;
     splits.partial_width = program_.cache->d_value_padded;
     const int split = blocking_.decode.split;
-    const Extent rows{a.heads / a.kv_heads, Symbol::kRows, 1}, count{1, Symbol::kKey, split, split};
+    const Extent rows{head_groups(a).rows, Symbol::kRows, 1}, count{1, Symbol::kKey, split, split};
     const Extent heads = fixed(a.kv_heads);
     splits.partial = add_buffer("splits", {fixed(splits.partial_width), rows, count, heads});
     splits.split_max = add_buffer("split_max", {rows, count, heads});

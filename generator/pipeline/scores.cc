@@ -6,6 +6,7 @@
 #include <limits>
 #include <utility>
 
+#include "generator/pipeline/head_groups.h"
 #include "generator/pipeline/precision.h"
 
 namespace mha {
@@ -133,9 +134,11 @@ Scores::Scores(const Plan& plan, const AttentionBlocking& blocking, StageScalars
 
 // Rows of the heads of the KV head that is the task's second coordinate.
 void Scores::set_group(StageScalars& scalars) {
-  const int group = static_cast<int>(plan_.attention.heads / plan_.attention.kv_heads);
+  const HeadGroups groups = head_groups(plan_.attention);
+  const int group = static_cast<int>(groups.rows);
   kv_head_ = scalars.get(Symbol::kTask1);
-  head = computed_head = kv_head_ * group + y % group;
+  computed_head = head_of_row(groups, kv_head_, y % group);
+  head = pick(plan_.attention.kept_heads, computed_head);
   query = y / group;
   tile_rows_ = query_length * group;
 }
@@ -144,7 +147,7 @@ void Scores::set_group(StageScalars& scalars) {
 // right hides one, and every split of them is whole.
 void Scores::set_shared(StageScalars& scalars) {
   const Attention& attention = plan_.attention;
-  const int group = static_cast<int>(attention.heads / attention.kv_heads);
+  const int group = static_cast<int>(head_groups(attention).rows);
   sequences_ = Halide::ImageParam(Halide::Int(32), 2, "sequences");
   // What the runtime says lies within these bounds, which bounds inference cannot see.
   const auto field = [&](SequenceField f) {
@@ -194,8 +197,7 @@ std::vector<Expr> Scores::at(std::vector<Expr> list, const Expr& of_head) const 
 Expr Scores::kv_head(const HeadSource& source) const {
   if (kv_head_.defined()) return source.head(kv_head_);
   const Attention& a = plan_.attention;
-  if (!a.kv_head_of.empty()) return source.head(pick(a.kv_head_of, computed_head));
-  return source.head(computed_head / static_cast<int>(a.heads / a.kv_heads));
+  return source.head(kv_head_of(head_groups(a), computed_head));
 }
 
 Expr Scores::key(const Expr& width) const {
@@ -462,7 +464,7 @@ Expr Scores::tile_rows() const { return tile_rows_; }
 
 Expr Scores::first_tile_row() const {
   if (blocking_.rows == TileRows::kShared) return 0;
-  const int group = static_cast<int>(plan_.attention.heads / plan_.attention.kv_heads);
+  const int group = static_cast<int>(head_groups(plan_.attention).rows);
   return (plan_.packed ? first_row : sequence * query_length) * group;
 }
 

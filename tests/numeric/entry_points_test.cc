@@ -249,6 +249,13 @@ TEST(EntryPoints, RotatedAndNormed) {
              "qk_norm: {}\nkv_cache: {capacity: 430, layout: paged, page: 32}\n"));
 }
 
+// Groups of heads of all sizes, and a KV head that nobody reads.
+TEST(EntryPoints, PrunedHeads) {
+  expect_right(
+      config("op: attention\nheads: 9\nkv_heads: 3\nd_head: 16\npruned_heads: [0, 1, 6, 7, 8]\n"
+             "kv_cache: {capacity: 430, layout: paged, page: 32}\n"));
+}
+
 TEST(EntryPoints, AWindow) {
   expect_right(
       "version: 1\nname: cached\nbatch: {min: 1, max: 4}\nquery_length: {min: 1, max: 40}\n"

@@ -10,6 +10,8 @@
 #include <random>
 #include <vector>
 
+#include "generator/pipeline/head_groups.h"
+
 namespace mha {
 namespace {
 
@@ -86,6 +88,27 @@ TEST(Pick, GivesTheNumbers) {
     const Halide::Buffer<int> got = picked.realize({static_cast<int>(numbers.size())});
     for (size_t i = 0; i < numbers.size(); ++i) EXPECT_EQ(got(static_cast<int>(i)), numbers[i]);
   }
+}
+
+// Heads 1, 4, 5 and 6 of eight are left, and of their KV heads those of two each.
+TEST(HeadGroups, OfPrunedHeads) {
+  Attention attention;
+  attention.heads = 4;
+  attention.kv_heads = 3;
+  attention.kv_head_of = {0, 1, 1, 2};
+  const HeadGroups groups = head_groups(attention);
+  EXPECT_EQ(groups.rows, 2);
+  const auto values = [](const Halide::Expr& value, const Halide::Var& n, int count) {
+    Halide::Func of("of");
+    of(n) = value;
+    const Halide::Buffer<int> got = of.realize({count});
+    return std::vector<int>(got.begin(), got.begin() + count);
+  };
+  Halide::Var n("n");
+  // A group of one head has it twice.
+  EXPECT_EQ(values(head_of_row(groups, n / 2, n % 2), n, 6), (std::vector<int>{0, 0, 1, 2, 3, 3}));
+  EXPECT_EQ(values(row_of_head(groups, n), n, 4), (std::vector<int>{0, 0, 1, 0}));
+  EXPECT_EQ(values(kv_head_of(groups, n), n, 4), (std::vector<int>{0, 1, 1, 2}));
 }
 
 }  // namespace
