@@ -514,7 +514,7 @@ class Builder {
       if (name == "mean_weights" || (name == "output" && plan_.op == Op::kBlock)) continue;
       if (name == "output") in.innermost = a.d_value;
       if (name.starts_with("top_")) in.innermost = plan_.top_k;
-      if (name == "top_indices") in.dtype = Dtype::kI32;
+      in.dtype = program_.tensors[static_cast<size_t>(in.operand.index)].dtype;
       in.over_keys = in.innermost == 0 && name != "lse";
       program_.stages.push_back(build_zero(plan_, in));
     }

@@ -1,4 +1,5 @@
-// Attention over numbers of two bytes, on every target that this machine runs.
+// Attention over numbers of two bytes, by itself and in blocks, on every target that this machine
+// runs.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -15,14 +16,22 @@ namespace {
 // What comes in pairs, and may come without its other half: widths, keys, where masks cut them, and
 // where packed sequences begin.
 const char* const kConfigs[] = {
-    "heads: 4, kv_heads: 2, d_head: 64, query_length: 75, key_length: 333}",
-    "heads: 2, d_head: 33, d_value: 20, layout: bhsd, batch: 2, query_length: 50,"
+    "op: attention, heads: 4, kv_heads: 2, d_head: 64, query_length: 75, key_length: 333}",
+    "op: block, d_model: 59, heads: 4, kv_heads: 2, d_head: 17, query_length: {min: 1, max: 90},"
+    " projection_bias: {q: true, v: true, out: true}, mask: {causal: true}, outputs: [output, "
+    "lse]}",
+    "op: block, d_model: 64, heads: 2, d_value: 16, batch: {min: 1, max: 3}, packed: true,"
+    " query_length: 50, qk_norm: {}, rope: {style: half}}",
+    "op: attention, heads: 2, d_head: 33, d_value: 20, layout: bhsd, batch: 2, query_length: 50,"
     " key_length: 131, query_offset: input, mask: {window: {left: 30, right: 9}}}",
-    "heads: 2, d_head: 1, query_length: {min: 1, max: 40}, key_length: {min: 1, max: 300},"
+    "op: attention, heads: 2, d_head: 1, query_length: {min: 1, max: 40}, key_length: {min: 1, "
+    "max: 300},"
     " mask: {key_starts: true, key_lengths: true}}",
-    "heads: 3, kv_heads: 1, d_head: 32, batch: {min: 1, max: 4}, packed: true,"
+    "op: attention, heads: 3, d_head: 32, query_length: 37, pruned_heads: [1]}",
+    "op: attention, heads: 3, kv_heads: 1, d_head: 32, batch: {min: 1, max: 4}, packed: true,"
     " query_length: {min: 1, max: 150}, mask: {causal: true}}",
-    "heads: 2, d_head: 17, query_length: 70, key_length: 201, mask: {tensor: additive},"
+    "op: attention, heads: 2, d_head: 17, query_length: 70, key_length: 201, mask: {tensor: "
+    "additive},"
     " outputs: [output, weights, mean_weights, lse, scores, scores_masked], top_k: 3}",
 };
 
@@ -38,8 +47,7 @@ TEST_P(Precision, IsWithinItsBounds) {
   const uint64_t needs = named_machine(target)->cpu_features;
   if ((needs & ~host_machine().cpu_features) != 0) GTEST_SKIP() << "not a " << target;
   for (const char* config : kConfigs) {
-    const std::string yaml =
-        std::string("{version: 1, name: t, op: attention, dtype: ") + dtype + ", " + config;
+    const std::string yaml = std::string("{version: 1, name: t, dtype: ") + dtype + ", " + config;
     SCOPED_TRACE(yaml);
     const TestKernel kernel(yaml, target);
     Random random(1, "precision");
