@@ -120,21 +120,24 @@ BlockRule::Bounds BlockRule::extremes(int index) {
   if (known != extremes_.end()) return known->second;
   const bool of_keys = rule_.reads(index, "k");
   const std::string name = "block_extremes" + std::to_string(index);
-  RuleScope scope = task_.scope;
   // Queries are looked at in steps of whole vectors, the last one several times.
   RDom r(0, of_keys ? Expr(kGrain) : (task_.last_place - task_.first_place + 16) / 16 * 16, "r");
-  scope.k = clamp((task_.first_block + n_) * task_.key_block + m_ * kGrain + r, task_.key_begin,
-                  max(task_.key_end - 1, task_.key_begin));
-  scope.q = min(task_.first_place + r, task_.last_place);
-  Expr value = rule_.value(index, scope);
-  if (value.type().is_bool()) value = cast<int>(value);
-  const Halide::Type type = value.type();
+  const auto value_of = [&](const Expr& i) {
+    RuleScope scope = task_.scope;
+    scope.k = clamp((task_.first_block + n_) * task_.key_block + m_ * kGrain + i, task_.key_begin,
+                    max(task_.key_end - 1, task_.key_begin));
+    scope.q = min(task_.first_place + i, task_.last_place);
+    Expr value = rule_.value(index, scope);
+    return value.type().is_bool() ? cast<int>(value) : value;
+  };
   Func low(name + "_low"), high(name + "_high");
   const auto at = of_keys ? std::vector<Halide::Var>{m_, n_} : std::vector<Halide::Var>{};
-  low(at) = type.max();
-  low(at) = min(low(at), value);
-  high(at) = type.min();
-  high(at) = max(high(at), value);
+  // Begun with a value, not with the type's ends: Halide trims the loop to where an element may
+  // change the result, solves for that in terms of the result so far, and the ends overflow there.
+  low(at) = value_of(0);
+  low(at) = min(low(at), value_of(r));
+  high(at) = value_of(0);
+  high(at) = max(high(at), value_of(r));
   for (Func& end : std::vector<Func>{low, high}) funcs_.push_back(end);
   Bounds bounds{wide(low(at)), wide(high(at))};
   extremes_[index] = bounds;
