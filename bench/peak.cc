@@ -53,6 +53,20 @@ __attribute__((target("avx512f"))) int64_t burn_avx512() {
   return kRounds * kChains * 16 * 2;
 }
 
+// x <- x + a0 b0 + a1 b1: all sums stay small and normal.
+__attribute__((target("avx512f,avx512bf16"))) int64_t burn_avx512_bf16() {
+  const __m512 small = _mm512_set1_ps(0x1p-12F);
+  __m512bh a = _mm512_cvtne2ps_pbh(small, small), b = a;
+  __m512 x[kChains];
+  for (int i = 0; i < kChains; ++i) x[i] = _mm512_set1_ps(1.0F + static_cast<float>(i));
+  for (int64_t round = 0; round < kRounds; ++round) {
+#pragma GCC unroll 12
+    for (int i = 0; i < kChains; ++i) x[i] = _mm512_dpbf16_ps(x[i], a, b);
+  }
+  for (int i = 0; i < kChains; ++i) asm volatile("" ::"v"(x[i]));
+  return kRounds * kChains * 16 * 4;
+}
+
 int64_t burn(PeakIsa isa) {
   switch (isa) {
     case PeakIsa::kSse:
@@ -61,6 +75,8 @@ int64_t burn(PeakIsa isa) {
       return burn_avx2();
     case PeakIsa::kAvx512:
       return burn_avx512();
+    case PeakIsa::kAvx512Bf16:
+      return burn_avx512_bf16();
   }
   return 0;
 }
@@ -111,6 +127,10 @@ PeakIsa best_peak_isa() {
   return PeakIsa::kSse;
 }
 
+PeakIsa best_bf16_peak_isa() {
+  return __builtin_cpu_supports("avx512bf16") ? PeakIsa::kAvx512Bf16 : best_peak_isa();
+}
+
 const char* peak_isa_name(PeakIsa isa) {
   switch (isa) {
     case PeakIsa::kSse:
@@ -119,6 +139,8 @@ const char* peak_isa_name(PeakIsa isa) {
       return "AVX2";
     case PeakIsa::kAvx512:
       return "AVX-512";
+    case PeakIsa::kAvx512Bf16:
+      return "AVX-512 bf16";
   }
   return "";
 }

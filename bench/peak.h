@@ -15,11 +15,13 @@
 namespace mha {
 
 // The vector unit that a peak is meant for: code for x86-64-v2 is measured against SSE's multiply
-// and add.
-enum class PeakIsa { kSse, kAvx2, kAvx512 };
+// and add. kAvx512Bf16 multiplies pairs of bf16 and adds them to f32.
+enum class PeakIsa { kSse, kAvx2, kAvx512, kAvx512Bf16 };
 
-// The best that this machine has.
+// The best that this machine has for f32.
 PeakIsa best_peak_isa();
+// The same for products of bf16: that for f32 where the machine has none of its own.
+PeakIsa best_bf16_peak_isa();
 const char* peak_isa_name(PeakIsa isa);
 
 class PeakMeter {
@@ -27,7 +29,7 @@ class PeakMeter {
   // threads counts the caller.
   PeakMeter(int threads, PeakIsa isa);
 
-  // One sample of f32 multiply-adds per second times two, all threads at once. The default is long
+  // One sample of multiply-adds per second times two, all threads at once. The default is long
   // enough for the clock to settle under wide vectors.
   double sample_flops(double seconds = 0.003);
   // One sample of bytes read per second, all threads together, from a block larger than the caches;

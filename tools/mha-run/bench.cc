@@ -15,10 +15,12 @@ double seconds_since(Clock::time_point start) {
 
 }  // namespace
 
-PeakIsa isa_of_target(const std::string& target) {
+PeakIsa isa_of_target(const std::string& target, Dtype dtype) {
   if (target == "x86-64-v2") return PeakIsa::kSse;
   if (target == "x86-64-v3") return PeakIsa::kAvx2;
-  return best_peak_isa();
+  // The targets with products of bf16; elsewhere bf16 becomes f32 before it is multiplied.
+  const bool pairs = dtype == Dtype::kBF16 && target != "x86-64-v4";
+  return pairs ? best_bf16_peak_isa() : best_peak_isa();
 }
 
 BenchResult bench(const std::function<void()>& run, int threads, PeakIsa isa) {

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "bench/peak.h"
+#include "generator/spec/spec.h"
 
 namespace mha {
 
@@ -18,8 +19,8 @@ struct BenchResult {
   PeakIsa isa = PeakIsa::kSse;
 };
 
-// The vector unit that code for a named target uses.
-PeakIsa isa_of_target(const std::string& target);
+// The vector unit that code of this dtype for a named target uses.
+PeakIsa isa_of_target(const std::string& target, Dtype dtype);
 
 // Calls `run` for about a second, in short rounds that alternate with samples of the peak.
 BenchResult bench(const std::function<void()>& run, int threads, PeakIsa isa);

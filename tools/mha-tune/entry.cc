@@ -115,7 +115,7 @@ ReportInput report_input(const TuneJob& job, const TuneOptions& options, const S
   input.flops = static_cast<double>(call_flops(plan, lengths));
   input.bytes = static_cast<double>(call_bytes(plan, lengths));
   if (!options.remote.empty()) return input;  // that machine's peaks are not known
-  PeakMeter meter(options.threads, isa_of_target(job.generation.machine.target));
+  PeakMeter meter(options.threads, isa_of_target(job.generation.machine.target, plan.dtype));
   for (int i = 0; i < 5; ++i) {
     meter.sample_flops();
     meter.sample_read();
