@@ -83,7 +83,7 @@ class CliTest(ToolTest):
             (ATTENTION + "heads: 4\n", "heads"),
             (ATTENTION.replace("key_length: 9", "key_length: 2000000000"), "2^31"),
             (ATTENTION.replace("version: 1", "version: 2"), "version"),
-            (ATTENTION + "sink: true\n", "sink"),
+            (ATTENTION + "targets: [arm64]\n", "arm64"),
         ]
         for i, (text, says) in enumerate(cases):
             path = self.write(f"bad{i}.yaml", text)

@@ -31,7 +31,9 @@ void expect_same_bits(const Outputs& outputs, const Outputs& others, const char*
 void expect_as_exact_as_plain(const Tally& tally) {
   constexpr int64_t kEnough = 1000;
   for (const auto& [name, squares] : tally.kernel_squares) {
-    const double ratio = std::sqrt(squares / tally.plain_squares.at(name));
+    // Of numbers that both compute exactly there is none.
+    const double plain = tally.plain_squares.at(name);
+    const double ratio = squares == 0 ? 0 : std::sqrt(squares / plain);
     const int64_t count = tally.rounded.at(name);
     std::printf("%s: RMS error %.2f of plain f32's, %lld elements\n", name.c_str(), ratio,
                 static_cast<long long>(count));
