@@ -275,7 +275,8 @@ class Run {
       if (cache != nullptr) cache->rewind();
       call.run();
     };
-    const BenchResult r = bench(run, call.threads(), isa_of_target(library.info().target, spec_.dtype));
+    const BenchResult r =
+        bench(run, call.threads(), isa_of_target(library.info().target, spec_.dtype));
     const double rate = static_cast<double>(work.flops) / r.seconds_min;
     const double percent = 100 * rate / r.peak_flops;
     json["calls"] = r.calls;

@@ -113,8 +113,8 @@ typedef struct mha_weight_info {
  * being the scale of the row.
  * VECTOR: [N] of F32, from weights of rank 1.
  * SCALES: [N] of F32, the scales s of the I8 matrix of the same parts and columns: the largest |w|
- * of the weight's whole row, divided by 127 in float; NaN where the row holds a NaN or an infinity, so that
- * nothing finite comes of it. */
+ * of the weight's whole row, divided by 127 in float; NaN where the row holds a NaN or an infinity,
+ * so that nothing finite comes of it. */
 enum { MHA_PACK_MATRIX = 0, MHA_PACK_VECTOR = 1, MHA_PACK_SCALES = 2 };
 typedef struct mha_pack_part {
   uint32_t weight; /* index into weights */
@@ -132,8 +132,8 @@ typedef struct mha_pack_info {
   const mha_pack_part* parts;
   uint64_t part_count;
   const int32_t* col_sources; /* col_groups numbers; NULL: 0, 1, ... */
-  uint32_t dtype; /* mha_dtype of the elements */
-  uint32_t pair;  /* 1, or 2: of BF16 */
+  uint32_t dtype;             /* mha_dtype of the elements */
+  uint32_t pair;              /* 1, or 2: of BF16 */
 } mha_pack_info;
 
 /* The pages of a cache. A pool of keys is [pages][kv_heads][a page of `page` keys], one of values
