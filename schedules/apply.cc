@@ -9,11 +9,11 @@
 #include <numeric>
 
 #include "generator/pipeline/pipeline.h"
-#include "generator/spec/error.h"
 #include "schedules/apply_decode.h"
 #include "schedules/head_rows.h"
 #include "schedules/prefetch.h"
 #include "schedules/space.h"
+#include "schedules/stage_funcs.h"
 #include "schedules/whole_pairs.h"
 
 namespace mha {
@@ -28,25 +28,17 @@ using Halide::VarOrRVar;
 
 namespace {
 
-Func find(Stage& stage, const std::string& name) {
-  auto it = stage.funcs.find(name);
-  if (it == stage.funcs.end()) throw InternalError("stage " + stage.name + " has no Func " + name);
-  return it->second;
-}
-
-// Funcs inside a stage are computed in whole tiles (their buffers and operands are padded);
-// Halide's default would shift the last tile inwards, onto other rows and off the alignment.
-constexpr TailStrategy kRoundUp = TailStrategy::RoundUp;
-
 const Var d("d"), e("e"), y("y"), x("x"), c("c"), t("t"), h("h"), b("b"), i("i"), j("j"), m("m"),
     n("n");
 
 // A register tile: `product` accumulates over `k` in registers at `level` of its consumer;
 // dimension `lanes` is in vectors, `other` beside it. Loads of one step: vectors of lanes + scalars
-// of other, for lanes * other FMAs. With `pairs` k.x goes over two bf16 that one instruction
-// multiplies, and k.y over the steps.
+// of other, for lanes * other FMAs. Of pairs k[0] is the place in the pair and k[1] goes over the
+// steps: their halves are multiplied one after the other, or, where the machine multiplies them
+// whole, by a reduction over the lanes of a vector of pairs.
 void register_tile(Func product, const LoopLevel& level, const Var& lanes, const Var& other,
-                   const Halide::RDom& k, int vector, int unroll, bool pairs = false) {
+                   const Halide::RDom& k, int vector, int unroll,
+                   Products products = Products::kSingles) {
   Var inner("inner");
   product.compute_at(level)
       .store_in(MemoryType::Register)
@@ -54,13 +46,16 @@ void register_tile(Func product, const LoopLevel& level, const Var& lanes, const
       .unroll(lanes)
       .unroll(other);
   std::vector<Halide::VarOrRVar> order = {inner, lanes, other};
-  if (pairs) order.insert(order.begin(), k.x);
-  for (int dimension = pairs ? 1 : 0; dimension < k.dimensions(); dimension++)
-    order.push_back(k[dimension]);
-  product.update().split(lanes, lanes, inner, vector, kRoundUp).reorder(order);
-  if (pairs) product.update().atomic().vectorize(k.x);
-  product.update().vectorize(inner).unroll(lanes).unroll(other);
-  if (unroll > 1) product.update().unroll(pairs ? k.y : k.x, unroll);
+  for (int dimension = 0; dimension < k.dimensions(); dimension++) order.push_back(k[dimension]);
+  const bool whole = products == Products::kPairs;
+  if (whole) std::rotate(order.begin(), order.begin() + 3, order.begin() + 4);
+  Halide::Stage update = product.update();
+  update.split(lanes, lanes, inner, vector, kRoundUp).reorder(order);
+  if (whole) update.atomic().vectorize(k[0]);
+  update.vectorize(inner);
+  if (products == Products::kHalves) update.unroll(k[0]);
+  update.unroll(lanes).unroll(other);
+  if (unroll > 1) update.unroll(products == Products::kSingles ? k[0] : k[1], unroll);
 }
 
 // Allocations get constant extents, so that the workspace can be sized: no Func holds more than the
@@ -141,7 +136,8 @@ void schedule_scores(Stage& stage, const LoopLevel& level, const StageSchedule& 
   // One tile of one block, which the clamp of key rows can hide.
   product.bound_extent(x, key_tile).bound_extent(c, 1);
   register_tile(product, tile, y, x, stage.domains.at("rd"), vector,
-                static_cast<int>(params.get("width_unroll")), stage.funcs.count("query_pairs") > 0);
+                static_cast<int>(params.get("width_unroll")),
+                stage.funcs.count("query_pairs") ? Products::kPairs : Products::kSingles);
 }
 
 // The mask of a block of scores, from rows along the keys to columns along the queries.
@@ -289,7 +285,8 @@ void schedule_attention(Stage& stage, const Plan& plan, const StageSchedule& par
       .unroll(d_inner)
       .unroll(y_inner);
   register_tile(value_product, LoopLevel(partial, inner_loop), d, y, stage.domains.at("rv"), vector,
-                static_cast<int>(params.get("key_unroll")), pairs);
+                static_cast<int>(params.get("key_unroll")),
+                pairs ? Products::kPairs : Products::kSingles);
   single_keys(stage, value_product, vector);
   // As many keys ahead as in the product with K, in whole steps.
   const int ahead = static_cast<int>(params.get("prefetch") * params.get("key_tile"));
@@ -478,32 +475,6 @@ RVar depth_of(const Stage& stage) {
   return stage.domains.at("rk")[stage.products == Products::kSingles ? 0 : 1];
 }
 
-// The register tile of a projection. Pairs are multiplied one half after the other, or, where the
-// machine multiplies them whole, by a reduction over the lanes of a vector of pairs.
-void multiply(Func product, const LoopLevel& level, const Stage& stage, int vector, int unroll) {
-  const Halide::RDom& rk = stage.domains.at("rk");
-  if (stage.products == Products::kSingles) {
-    register_tile(product, level, i, j, rk, vector, unroll);
-    return;
-  }
-  Var inner("inner");
-  product.compute_at(level)
-      .store_in(MemoryType::Register)
-      .vectorize(i, vector, kRoundUp)
-      .unroll(i)
-      .unroll(j);
-  Halide::Stage update = product.update();
-  update.split(i, i, inner, vector, kRoundUp);
-  const RVar place = rk[0];
-  if (stage.products == Products::kPairs) {
-    update.reorder({place, inner, i, j, rk[1], rk[2]}).atomic().vectorize(place).vectorize(inner);
-  } else {
-    update.reorder({inner, i, j, place, rk[1], rk[2]}).vectorize(inner).unroll(place);
-  }
-  update.unroll(i).unroll(j);
-  if (unroll > 1) update.unroll(rk[1], unroll);
-}
-
 // The rows of a tile as they are multiplied, at `level`.
 void schedule_input_rows(Stage& stage, const LoopLevel& level, int row_tile, int vector) {
   if (!stage.funcs.count("input_rows")) return;
@@ -547,7 +518,8 @@ void schedule_projection(Stage& stage, const StageSchedule& params, const Machin
     level = LoopLevel(tile, Var::outermost());
     tile.store_in(MemoryType::Stack);
   }
-  multiply(product, level, stage, vector, static_cast<int>(params.get("depth_unroll")));
+  register_tile(product, level, i, j, stage.domains.at("rk"), vector,
+                static_cast<int>(params.get("depth_unroll")), stage.products);
   prefetch(product.update(), stage.streams.at("weights"), depth_of(stage),
            static_cast<int>(params.get("prefetch")));
 }

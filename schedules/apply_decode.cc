@@ -7,9 +7,9 @@
 
 #include "generator/pipeline/head_groups.h"
 #include "generator/pipeline/pipeline.h"
-#include "generator/spec/error.h"
 #include "schedules/head_rows.h"
 #include "schedules/prefetch.h"
+#include "schedules/stage_funcs.h"
 
 namespace mha {
 
@@ -21,14 +21,6 @@ using Halide::TailStrategy;
 using Halide::Var;
 
 namespace {
-
-Func find(Stage& stage, const std::string& name) {
-  auto it = stage.funcs.find(name);
-  if (it == stage.funcs.end()) throw InternalError("stage " + stage.name + " has no Func " + name);
-  return it->second;
-}
-
-constexpr TailStrategy kRoundUp = TailStrategy::RoundUp;
 
 const Var d("d"), y("y"), x("x"), c("c"), t("t"), r("r");
 
