@@ -117,19 +117,6 @@ int64_t used_kv_heads(const Spec& spec) {
   return used;
 }
 
-int64_t bytes_of(Dtype dtype) {
-  switch (dtype) {
-    case Dtype::kBF16:
-    case Dtype::kF16:
-      return 2;
-    case Dtype::kInt8:
-    case Dtype::kBool:
-      return 1;
-    default:
-      return 4;
-  }
-}
-
 }  // namespace
 
 Work work_of(const Spec& spec, const CallLengths& lengths, const HostTensors& inputs) {
@@ -150,7 +137,8 @@ Work work_of(const Spec& spec, const CallLengths& lengths, const HostTensors& in
     }
     work.flops += 2 * pairs * (spec.d_head + spec.d_value);
     // What stands in a cache is read, and not projected again.
-    work.bytes += sequence.cached * kv_heads * (spec.d_head + spec.d_value) * bytes_of(spec.dtype);
+    work.bytes +=
+        sequence.cached * kv_heads * (spec.d_head + spec.d_value) * dtype_bytes(spec.dtype);
     if (spec.op == Op::kBlock) {
       const int64_t q_rows = heads * (spec.d_head + spec.d_value);  // and those of w_o
       const int64_t kv_rows = kv_heads * (spec.d_head + spec.d_value);
@@ -164,11 +152,11 @@ Work work_of(const Spec& spec, const CallLengths& lengths, const HostTensors& in
   }
   for (const TensorDecl& tensor : weight_tensors(spec)) {
     const bool matrix = tensor.shape.size() == 2;
-    work.bytes += bytes_of(matrix ? spec.weights : Dtype::kF32) * tensor.elements();
+    work.bytes += dtype_bytes(matrix ? spec.weights : Dtype::kF32) * tensor.elements();
   }
   for (const TensorDecl& tensor : output_tensors(spec, lengths)) {
     if (!tensor.name.starts_with("present_")) {
-      work.bytes += bytes_of(tensor.dtype) * tensor.elements();
+      work.bytes += dtype_bytes(tensor.dtype) * tensor.elements();
     }
   }
   return work;
