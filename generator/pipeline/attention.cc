@@ -3,7 +3,6 @@
 // S^T[key x][query y] (scores.h) lets the product with V read P^T by scalars and V by vectors, and
 // so write rows as they are stored. Every key block c gives a partial result (o, l, m)[c]; the
 // partials are merged in order of c, so the bits of a row do not depend on who computed them.
-#include <limits>
 #include <string>
 #include <vector>
 
@@ -20,15 +19,6 @@ using Halide::RDom;
 using Halide::select;
 using Halide::Var;
 
-namespace {
-
-const float kInfinity = std::numeric_limits<float>::infinity();
-// A row without a visible key has max -inf; subtracting this instead keeps -inf - max at -inf, not
-// NaN.
-const float kLowest = std::numeric_limits<float>::lowest();
-
-}  // namespace
-
 Stage build_attention(const Plan& plan, const Blocking& blocking, const AttentionInputs& in) {
   const Attention& attention = plan.attention;
   const int key_block = blocking.attention.key_block;
@@ -36,8 +26,7 @@ Stage build_attention(const Plan& plan, const Blocking& blocking, const Attentio
   const bool single = key_range.max <= key_block;  // one partial: nothing to merge
   StageScalars scalars("attention");
   const bool ruled = attention.mask_rule.has_value();
-  Scores s(plan, blocking.attention, scalars, {in.q, in.k, in.mask, in.q_norm, in.tables},
-           {.unit = softmax_unit(plan), .rule_apart = true});
+  Scores s(plan, blocking.attention, scalars, in, {.unit = softmax_unit(plan), .rule_apart = true});
   Var d = s.d, y = s.y, x = s.x, c = s.c, t = s.t, h = s.h, b = s.b, e("e");
 
   // Reductions over the width; over the keys of a block that some query of the task sees, from a
@@ -177,10 +166,7 @@ Stage build_attention(const Plan& plan, const Blocking& blocking, const Attentio
     highest = row_max(y);
     total = row_sum(y);
   }
-  // A row that sees no key has total 0 and gives 0.
-  // NaN is not nothing: only a strict comparison tells them apart.
-  Expr nothing = Halide::strict_float(total == 0.0f);
-  row_scale(y) = select(nothing, 0.0f, 1.0f / total);
+  row_scale(y) = one_over(total);
   result(d, y) = (single ? partial(d, y, 0) : merged(d, y)) * row_scale(y);
 
   Func output("output");
@@ -196,22 +182,7 @@ Stage build_attention(const Plan& plan, const Blocking& blocking, const Attentio
   scalars.add_to(stage);
   std::vector<Func> outputs = {output};
   stage.operands.push_back(in.output);
-  auto add_row_output = [&](const char* name, const Operand& operand, Expr value) {
-    if (operand.index < 0) return;
-    Func rows(name), held(std::string(name) + "_held");
-    held(y) = value;
-    rows(t, h, b) = held(s.row_in_block(t));
-    s.bound_rows(rows);
-    stage.funcs[name] = rows;
-    stage.funcs[std::string(name) + "_held"] = held;
-    outputs.push_back(rows);
-    stage.operands.push_back(operand);
-  };
-  // Halide's logarithm of NaN is a number.
-  Expr log_total = select(Halide::strict_float(total > 0.0f), Halide::log(total), total);
-  add_row_output("lse", in.lse, select(nothing, -kInfinity, s.natural(highest) + log_total));
-  add_row_output("row_max_out", in.row_max, max(highest, kLowest));
-  add_row_output("row_scale_out", in.row_scale, row_scale(y));
+  add_row_outputs(stage, outputs, s, in, {highest, total, row_scale(y)});
   stage.pipeline = Halide::Pipeline(outputs);
   s.set_grid(stage);
   if (attention.right) stage.reverse_axis = stage.query_axis;

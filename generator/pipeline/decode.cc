@@ -5,7 +5,6 @@
 // S[row][key x of panel c] = sum_d Q[row][d] K[c][d][x]: keys lie in lanes, as K's panels have
 // them. The product with V has the width in lanes. Every split gives a partial result (o, l, m) of
 // each row; `merge` adds them up in the order of the splits, so that bits depend on nothing else.
-#include <limits>
 
 #include "generator/pipeline/head_groups.h"
 #include "generator/pipeline/scores.h"
@@ -21,9 +20,6 @@ using Halide::select;
 using Halide::Var;
 
 namespace {
-
-const float kInfinity = std::numeric_limits<float>::infinity();
-const float kLowest = std::numeric_limits<float>::lowest();
 
 // Rows of all queries of a sequence are one block.
 AttentionBlocking all_queries(const Blocking& blocking, int key_block, TileRows rows) {
@@ -47,8 +43,7 @@ Stage build_decode(const Plan& plan, const Blocking& blocking, const DecodeInput
   StageScalars scalars(name);
   const AttentionBlocking panels =
       all_queries(blocking, kCachePanel, shared ? TileRows::kShared : TileRows::kGroup);
-  Scores s(plan, panels, scalars, {in.q, in.k, in.mask, in.q_norm, in.tables},
-           {.unit = softmax_unit(plan)});
+  Scores s(plan, panels, scalars, in, {.unit = softmax_unit(plan)});
   Var d = s.d, y = s.y, x = s.x, c = s.c, r("r"), n("n"), g("g");
   Expr task = scalars.get(Symbol::kTask0), head = scalars.get(Symbol::kTask1);
 
@@ -137,8 +132,7 @@ Stage build_merge(const Plan& plan, const Blocking& blocking, const DecodeInputs
   const int group = static_cast<int>(groups.rows);
   StageScalars scalars("merge");
   const AttentionBlocking whole = all_queries(blocking, split, TileRows::kQueries);
-  Scores s(plan, whole, scalars, {in.q, in.k, in.mask, splits.q_norm, {}},
-           {.unit = softmax_unit(plan), .step = ScoreStep::kProduct});
+  Scores s(plan, whole, scalars, in, {.unit = softmax_unit(plan), .step = ScoreStep::kProduct});
   Var d = s.d, y = s.y, c = s.c, t = s.t, h = s.h, b = s.b;
   Halide::ImageParam partial(Halide::Float(32), 4, "partial"),
       split_max(Halide::Float(32), 3, "split_max"), split_sum(Halide::Float(32), 3, "split_sum");
@@ -164,10 +158,8 @@ Stage build_merge(const Plan& plan, const Blocking& blocking, const DecodeInputs
   row_sum(y) += merge_weight(y, rc) * split_sum(row, rc, kv_head);
   merged(d, y) = 0.0f;
   merged(d, y) += merge_weight(y, rc) * partial(d, row, rc, kv_head);
-  // A row that sees no key has total 0 and gives 0; NaN is not nothing.
   Expr total = row_sum(y);
-  Expr nothing = Halide::strict_float(total == 0.0f);
-  row_scale(y) = select(nothing, 0.0f, 1.0f / total);
+  row_scale(y) = one_over(total);
   result(d, y) = merged(d, y) * row_scale(y);
   output(d, t, h, b) = result(d, s.row_in_block(t));
   output.bound(d, 0, static_cast<int>(in.output_width));
@@ -182,22 +174,7 @@ Stage build_merge(const Plan& plan, const Blocking& blocking, const DecodeInputs
   scalars.add_to(stage);
   std::vector<Func> outputs = {output};
   stage.operands.push_back(in.output);
-  const auto add_row_output = [&](const char* name, const Operand& operand, Expr value) {
-    if (operand.index < 0) return;
-    Func rows(name), held(std::string(name) + "_held");
-    held(y) = value;
-    rows(t, h, b) = held(s.row_in_block(t));
-    s.bound_rows(rows);
-    stage.funcs[name] = rows;
-    stage.funcs[std::string(name) + "_held"] = held;
-    outputs.push_back(rows);
-    stage.operands.push_back(operand);
-  };
-  Expr highest = row_max(y);
-  Expr log_total = select(Halide::strict_float(total > 0.0f), Halide::log(total), total);
-  add_row_output("lse", in.lse, select(nothing, -kInfinity, s.natural(highest) + log_total));
-  add_row_output("row_max_out", in.row_max, max(highest, kLowest));
-  add_row_output("row_scale_out", in.row_scale, row_scale(y));
+  add_row_outputs(stage, outputs, s, in, {row_max(y), total, row_scale(y)});
   stage.pipeline = Halide::Pipeline(outputs);
   stage.grid = {
       {1, Symbol::kOne, 1}, {plan.attention.heads, Symbol::kOne, 1}, {1, Symbol::kBatch, 1}};

@@ -131,8 +131,8 @@ class Builder {
                         false,
                         kept};
     };
-    q_ = add("query", a.all_heads, a.d_head, queries(), a.kept_heads);
-    k_ = add("key", a.all_kv_heads, a.d_head, keys(), a.kept_kv_heads);
+    score_.q = add("query", a.all_heads, a.d_head, queries(), a.kept_heads);
+    score_.k = add("key", a.all_kv_heads, a.d_head, keys(), a.kept_kv_heads);
     v_ = add("value", a.all_kv_heads, a.d_value, keys(), a.kept_kv_heads);
   }
 
@@ -156,7 +156,7 @@ class Builder {
       }
       return source;
     };
-    q_norm_ = add("q_norm", a.all_heads);
+    score_.q_norm = add("q_norm", a.all_heads);
     k_norm_ = add("k_norm", a.all_kv_heads);
   }
 
@@ -176,8 +176,8 @@ class Builder {
       program_.stages.push_back(
           build_norms(name, plan_, rows, heads, range, symbol, norm.roots_operand));
     };
-    add("norm_q", q_, a.all_heads, false, q_norm_);
-    add("norm_k", k_, a.all_kv_heads, true, k_norm_);
+    add("norm_q", score_.q, a.all_heads, false, score_.q_norm);
+    add("norm_k", score_.k, a.all_kv_heads, true, k_norm_);
   }
 
   void add_packs_of_heads() {
@@ -185,7 +185,7 @@ class Builder {
     const Attention& a = plan_.attention;
     const bool transforms = transforms_heads(plan_), bare = plan_.op == Op::kAttention;
     if (transforms || (bare && blocking_.attention.pack_keys)) {
-      k_ = add_pack("pack_keys", k_, a.d_head, transforms ? &k_norm_ : nullptr);
+      score_.k = add_pack("pack_keys", score_.k, a.d_head, transforms ? &k_norm_ : nullptr);
     }
     if (blocking_.attention.pairs) {
       v_ = add_pack_pairs("pack_values", v_, a.d_value);
@@ -283,7 +283,7 @@ class Builder {
       // Behind the last row of a packed sequence stands the next one, or nothing.
       HeadSource source{input, buffer, first, !plan_.packed};
       if (part.heads == all_heads(part)) source.picked = kept(part);
-      (part.weight == "w_q" ? q_ : part.weight == "w_k" ? k_ : v_) = source;
+      (part.weight == "w_q" ? score_.q : part.weight == "w_k" ? score_.k : v_) = source;
       first += part.heads;
     }
   }
@@ -346,8 +346,8 @@ class Builder {
     for (Stage& stage : program_.stages)
       stage.appends = stage.name != "project_q" && stage.name != "norm_q";
     const ImageParam table(Halide::Int(32), 2, "page_table");
-    for (HeadSource* rows : {&k_, &v_}) {
-      const bool keys = rows == &k_;
+    for (HeadSource* rows : {&score_.k, &v_}) {
+      const bool keys = rows == &score_.k;
       HeadSource cache = cache_source(*program_.cache, keys, table);
       program_.stages.push_back(build_append(keys ? "append_keys" : "append_values", plan_, *rows,
                                              cache,
@@ -368,9 +368,9 @@ class Builder {
           {{1, Symbol::kBatch, 1}, fixed(a.all_heads), {1, Symbol::kQuery, 1}, all_keys()}};
       tensor.may_repeat = true;
       // Any byte but 0 is true, so that it is read as a number.
-      mask_ = {ImageParam(additive ? Float(32) : Halide::UInt(8), 4, "mask"),
-               add_tensor(std::move(tensor))};
-      mask_.input.dim(0).set_stride(Halide::Expr());
+      score_.mask = {ImageParam(additive ? Float(32) : Halide::UInt(8), 4, "mask"),
+                     add_tensor(std::move(tensor))};
+      score_.mask.input.dim(0).set_stride(Halide::Expr());
     }
     const auto add = [&](const char* name, bool given, Symbol extent, ValueCheck check) {
       if (given) add_tensor({name, false, Dtype::kI32, {{1, extent, 1}}, check});
@@ -415,7 +415,7 @@ class Builder {
     const Halide::Type type =
         table.dtype == Dtype::kF32 ? Halide::Type(Float(32)) : Halide::Int(32);
     ImageParam input(type, static_cast<int>(table.shape.size()), "table_" + table.name);
-    tables_.push_back({table, input, add_tensor(std::move(tensor))});
+    score_.tables.push_back({table, input, add_tensor(std::move(tensor))});
   }
 
   // The tensors that a call fills, in the order of the plan.
@@ -446,7 +446,7 @@ class Builder {
     const Attention& a = plan_.attention;
     const bool rows_wanted =
         plan_.wants("weights") || plan_.wants("mean_weights") || plan_.top_k > 0;
-    PairInputs pairs{q_, k_, q_norm_, mask_, tables_, {}, {}, {}};
+    PairInputs pairs{score_, {}, {}, {}};
     pairs.row_max.index = pairs.row_scale.index = -1;
     if (rows_wanted) {
       pairs.row_max = add_buffer("row_max", {queries(), fixed(a.all_heads), batch()});
@@ -468,14 +468,7 @@ class Builder {
 
   void add_attention_stage(const PairInputs& pairs) {
     const Attention& a = plan_.attention;
-    AttentionInputs in;
-    in.q = q_;
-    in.k = k_;
-    in.v = v_;
-    in.q_norm = q_norm_;
-    in.mask = mask_;
-    in.sink = sink_;
-    in.tables = tables_;
+    AttentionInputs in{score_, v_, sink_};
     in.row_max = pairs.row_max;
     in.row_scale = pairs.row_scale;
     in.lse.index = -1;
@@ -522,13 +515,7 @@ class Builder {
 
   void add_decode_stages(const AttentionInputs& in) {
     const Attention& a = plan_.attention;
-    DecodeInputs splits;
-    splits.q = q_;
-    splits.k = k_;
-    splits.v = v_;
-    splits.q_norm = q_norm_;
-    splits.mask = mask_;
-    splits.tables = tables_;
+    DecodeInputs splits{score_, v_};
     splits.partial_width = program_.cache->d_value_padded;
     const int split = blocking_.decode.split;
     const Extent rows{head_groups(a).rows, Symbol::kRows, 1}, count{1, Symbol::kKey, split, split};
@@ -582,11 +569,10 @@ class Builder {
   Blocking blocking_;
   Program program_;
   Symbol key_symbol_ = Symbol::kKey;
-  HeadSource q_, k_, v_;
-  NormSource q_norm_, k_norm_;
-  MaskSource mask_;
+  ScoreInputs score_;
+  HeadSource v_;
+  NormSource k_norm_;
   SinkSource sink_;
-  std::vector<TableSource> tables_;
   Operand concat_;
   std::map<std::string, Operand> inputs_, outputs_;
 };

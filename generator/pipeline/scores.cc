@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
-#include <limits>
 #include <utility>
 
 #include "generator/pipeline/head_groups.h"
@@ -24,8 +23,6 @@ namespace {
 
 const double kLog2E = 1.4426950408889634;
 const double kLn2 = 0.6931471805599453;
-const float kInfinity = std::numeric_limits<float>::infinity();
-const float kLowest = std::numeric_limits<float>::lowest();
 
 // place + step. An offset may put a place 2^30 and more from 0: with a step of that size too the
 // sum leaves int32. It is then taken to the nearest number that still lies before or behind all

@@ -8,6 +8,7 @@
 
 #include <Halide.h>
 
+#include <limits>
 #include <map>
 #include <optional>
 #include <vector>
@@ -18,6 +19,11 @@
 #include "generator/pipeline/stages.h"
 
 namespace mha {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+// A row without a visible key has max -inf; subtracting this instead keeps -inf - max at -inf, not
+// NaN.
+constexpr float kLowest = std::numeric_limits<float>::lowest();
 
 // In units of log2, where exp2(s) is the natural exponential of a score, or in natural units.
 enum class ScoreUnit { kLog2, kNatural };
@@ -38,13 +44,6 @@ struct ScoreOptions {
   // of keys that the rule shows in part. Which these are, and which it hides from all queries of
   // the task, is found once a task.
   bool rule_apart = false;
-};
-
-struct ScoreInputs {
-  HeadSource q, k;
-  MaskSource mask;
-  NormSource q_norm = {};
-  std::vector<TableSource> tables;
 };
 
 class Scores {
@@ -183,6 +182,17 @@ class Scores {
 
 // The input of a source, and what says where its rows lie.
 void add_source(Stage& stage, const HeadSource& source);
+// 1 / total of a row; 0 where the row sees no key, whose total is 0.
+Halide::Expr one_over(const Halide::Expr& total);
+// What a row y of the task came to: the highest score, the sum of exp(score - highest) and one_over
+// of it.
+struct RowStatistics {
+  Halide::Expr highest, total, scale;
+};
+// Adds lse, row_max and row_scale to the outputs of a stage, as far as they are asked for.
+void add_row_outputs(Stage& stage, std::vector<Halide::Func>& outputs, const Scores& scores,
+                     const AttentionInputs& in, const RowStatistics& row);
+
 void add_input(Stage& stage, const Halide::ImageParam& input, const Operand& operand);
 // Schedules find a Func by the name it was made with; Halide appends "$1" where a name comes twice.
 void name_funcs(Stage& stage, std::initializer_list<Halide::Func> funcs);

@@ -89,14 +89,18 @@ struct SinkSource {
   Operand operand;
 };
 
-// q as its source has it; norm and rotation are applied by the stages that read it. Those of k have
-// been applied.
-struct AttentionInputs {
-  HeadSource q, k, v;
+// What scores are computed from. q as its source has it; norm and rotation are applied by the
+// stages that read it. Those of k have been applied.
+struct ScoreInputs {
+  HeadSource q, k;
   NormSource q_norm;
   MaskSource mask;
-  SinkSource sink;  // if the plan has one
   std::vector<TableSource> tables;
+};
+
+struct AttentionInputs : ScoreInputs {
+  HeadSource v;
+  SinkSource sink;            // if the plan has one
   Operand output;             // (d, t, h, b)
   bool output_dense = false;  // its heads are those that are computed, else the caller's
   int64_t output_width = 0;   // Dv, or padded where the output lies in the workspace
@@ -114,11 +118,8 @@ Stage build_textbook_attention(const Plan& plan, const Blocking& blocking,
 
 // Attention of few queries over the keys of a cache, a fixed number of keys a task. Rows are (query
 // of all sequences, head of a KV head), the heads of a query next to each other.
-struct DecodeInputs {
-  HeadSource q, k, v;
-  NormSource q_norm;
-  MaskSource mask;
-  std::vector<TableSource> tables;
+struct DecodeInputs : ScoreInputs {
+  HeadSource v;
   // Of each split: the product with V (d, row, split, kv head), unscaled; max and sum of its rows
   // (row, split, kv head), in the unit of the scores.
   Operand partial, split_max, split_sum;
@@ -136,11 +137,7 @@ Stage build_merge(const Plan& plan, const Blocking& blocking, const DecodeInputs
 Stage build_append(const std::string& name, const Plan& plan, const HeadSource& rows,
                    const HeadSource& cache, const NormSource* norm);
 
-struct PairInputs {
-  HeadSource q, k;
-  NormSource q_norm;
-  MaskSource mask;
-  std::vector<TableSource> tables;
+struct PairInputs : ScoreInputs {
   Operand row_max, row_scale, output;
 };
 // The stage `name`:

@@ -23,8 +23,7 @@ Stage build_textbook_attention(const Plan& plan, const Blocking& blocking,
   whole.whole_rows = true;
   whole.pairs = false;
   StageScalars scalars("attention");
-  Scores s(plan, whole, scalars, {in.q, in.k, in.mask, in.q_norm, in.tables},
-           {.unit = softmax_unit(plan)});
+  Scores s(plan, whole, scalars, in, {.unit = softmax_unit(plan)});
   Var d = s.d, y = s.y, x = s.x, t = s.t, h = s.h, b = s.b;
   const int keys = static_cast<int>(plan.keys().max);
   RDom rd(0, static_cast<int>(plan.attention.d_head), "rd"), rm(0, keys, "rm"), rs(0, keys, "rs"),

@@ -3,7 +3,6 @@
 //
 // These stages compute the scores once more, a block of queries at a time. The softmax reads the
 // max and the sum of each row that the attention stage has left.
-#include <limits>
 
 #include "generator/pipeline/scores.h"
 
@@ -17,8 +16,6 @@ using Halide::Tuple;
 using Halide::Var;
 
 namespace {
-
-const float kInfinity = std::numeric_limits<float>::infinity();
 
 // A block that holds every key: c is 0 throughout.
 AttentionBlocking one_block(const Blocking& blocking) {
@@ -87,7 +84,7 @@ Stage build_pairs(const std::string& name, const Plan& plan, const Blocking& blo
   StageScalars scalars(name);
   const AttentionBlocking block = one_block(blocking);
   const bool softmax = name == "weights";
-  Scores s(plan, block, scalars, {in.q, in.k, in.mask, in.q_norm, in.tables},
+  Scores s(plan, block, scalars, in,
            {.unit = softmax ? softmax_unit(plan) : ScoreUnit::kNatural,
             .step = name == "scores"          ? ScoreStep::kProduct
                     : name == "scores_capped" ? ScoreStep::kCapped
@@ -122,8 +119,7 @@ Stage build_pairs(const std::string& name, const Plan& plan, const Blocking& blo
 Stage build_mean_weights(const Plan& plan, const Blocking& blocking, const PairInputs& in) {
   StageScalars scalars("mean_weights");
   const AttentionBlocking block = one_block(blocking);
-  Scores s(plan, block, scalars, {in.q, in.k, in.mask, in.q_norm, in.tables},
-           {.unit = softmax_unit(plan), .every_head = true});
+  Scores s(plan, block, scalars, in, {.unit = softmax_unit(plan), .every_head = true});
   Pairs pairs(s);
   pairs.normalise(s, block.query_block);
   const int heads = static_cast<int>(plan.attention.heads);
@@ -151,8 +147,7 @@ Stage build_top(const Plan& plan, const Blocking& blocking, const PairInputs& in
   StageScalars scalars("top_k");
   const AttentionBlocking block = one_block(blocking);
   const int k = static_cast<int>(plan.top_k);
-  Scores s(plan, block, scalars, {in.q, in.k, in.mask, in.q_norm, in.tables},
-           {.unit = softmax_unit(plan)});
+  Scores s(plan, block, scalars, in, {.unit = softmax_unit(plan)});
   Pairs pairs(s);
   pairs.normalise(s, block.query_block);
 
