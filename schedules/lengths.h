@@ -23,6 +23,8 @@ struct LengthVariant {
 
 // Each variant is code to be generated and kept: this many do.
 inline constexpr size_t kMaxVariants = 6;
+// What tuning writes where nothing else is asked for.
+inline constexpr size_t kTunedVariants = 4;
 
 // The plan for calls of these query lengths alone. Where Lk is Lq, that is narrowed too.
 Plan narrowed(const Plan& plan, const Range& query_length);

@@ -44,7 +44,7 @@ void Threads::run(int32_t count, const std::function<void(int32_t)>& body) {
   body_ = &body;
   count_ = count;
   left_ = count;
-  next_.store(uint64_t{round} << 32, std::memory_order_release);
+  untaken_.store(uint64_t{round} << 32 | static_cast<uint32_t>(count), std::memory_order_release);
   round_.store(round, std::memory_order_release);
   round_.notify_all();
   take(round);
@@ -62,11 +62,12 @@ void Threads::work() {
 
 void Threads::take(uint32_t round) {
   for (;;) {
-    uint64_t next = next_.load(std::memory_order_acquire);
-    const auto index = static_cast<int32_t>(next & 0xffffffff);
-    if (next >> 32 != round || index >= count_) return;
-    if (!next_.compare_exchange_weak(next, next + 1)) continue;
-    (*body_)(index);
+    uint64_t untaken = untaken_.load(std::memory_order_acquire);
+    const auto indices = static_cast<int32_t>(untaken & 0xffffffff);
+    if (untaken >> 32 != round || indices == 0) return;
+    if (!untaken_.compare_exchange_weak(untaken, untaken - 1)) continue;
+    // The round lasts until this index is done: only now may its body and count be read.
+    (*body_)(count_ - indices);
     if (left_.fetch_sub(1) == 1) left_.notify_all();
   }
 }

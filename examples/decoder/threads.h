@@ -29,13 +29,14 @@ class Threads {
   void take(uint32_t round);
 
   std::vector<std::thread> workers_;
+  // The round in the upper half and how many of its indices nobody has taken in the lower one: all
+  // that a thread which wakes late needs to see that nothing is left for it. The rest of a round
+  // may be the next one's already.
+  std::atomic<uint64_t> untaken_{0};
   const std::function<void(int32_t)>* body_ = nullptr;
-  // The round in the upper half and the next index in the lower one, so that a thread that wakes
-  // late takes nothing of a round that is not its own.
-  std::atomic<uint64_t> next_{0};
+  int32_t count_ = 0;
   std::atomic<int32_t> left_{0};
   std::atomic<uint32_t> round_{0};
-  std::atomic<int32_t> count_{0};
   std::atomic<bool> over_{false};
 };
 

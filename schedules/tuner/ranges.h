@@ -27,12 +27,12 @@ struct RangesProblem {
 };
 
 struct RangesOptions {
-  TunerOptions tuner;          // its budget and trials are those of all lengths together
-  size_t samples = 5;          // lengths
-  size_t most = kMaxVariants;  // variants
-  int rounds = 15;             // of the table; in each every candidate has a slice
-  double slack = 0.01;         // of RangeOptions: losses that are noise
-  double share = 0.7;          // of the budget that the searches get at most
+  TunerOptions tuner;            // its budget and trials are those of all lengths together
+  size_t samples = 5;            // lengths
+  size_t most = kTunedVariants;  // variants
+  int rounds = 15;               // of the table; in each every candidate has a slice
+  double slack = 0.01;           // of RangeOptions: losses that are noise
+  double share = 0.7;            // of the budget that the searches get at most
 };
 
 struct RangesResult {

@@ -30,7 +30,7 @@ struct ChosenRanges {
 };
 
 struct RangeOptions {
-  size_t most = kMaxVariants;
+  size_t most = kTunedVariants;
   // A loss up to this counts as none, so that noise asks for no variants.
   double slack = 0;
 };

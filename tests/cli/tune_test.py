@@ -158,7 +158,8 @@ class TuneTest(ToolTest):
                             (["--budget", "soon"], ["--budget", "10m"]), (["--budget", "10"], ["--budget"]),
                             (["--budget", "-1s"], ["--budget"]), (["--trials", "0"], ["--trials"]),
                             (["--budget", "1s", "--trials", "3"], ["--trials"]),
-                            (["--threads", "0"], ["--threads"]), (["--max-variants", "5"], ["--max-variants"]), (["--target", "pdp11"], ["pdp11", "zen5"]),
+                            (["--threads", "0"], ["--threads"]), (["--max-variants", "7"], ["--max-variants"]),
+                            (["--target", "pdp11"], ["pdp11", "zen5"]),
                             (["--schedules", "nowhere"], ["nowhere"]), (["guess"], ["guess"])]:
             self.tune(*words, code=2, says=says)
         self.run_tool(TUNE, "--trials", 3, code=2, says=["--config"])

@@ -17,7 +17,7 @@ struct TuneOptions {
   int threads = 1;
   std::string budget;
   int64_t trials = 0;
-  int max_variants = static_cast<int>(kMaxVariants);  // of a range of lengths
+  int max_variants = static_cast<int>(kTunedVariants);  // of a range of lengths
   std::string database;
   std::string schedules;
   std::string strategy = "evolution";

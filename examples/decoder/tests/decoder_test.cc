@@ -134,7 +134,7 @@ TEST(Choose, DrawsByProbability) {
 
 TEST(ThreadsTest, RunEveryIndexOnce) {
   Threads threads(3);
-  for (int round = 0; round < 2000; ++round) {
+  for (int round = 0; round < 20000; ++round) {
     std::vector<std::atomic<int>> hits(static_cast<size_t>(round % 7));
     threads.run(round % 7, [&](int32_t i) { ++hits[static_cast<size_t>(i)]; });
     for (const std::atomic<int>& hit : hits) ASSERT_EQ(hit, 1);
