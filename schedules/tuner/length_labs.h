@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "schedules/tuner/budget.h"
 #include "schedules/tuner/ranges.h"
 #include "schedules/tuner/timed_lab.h"
 

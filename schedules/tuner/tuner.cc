@@ -8,16 +8,16 @@
 #include "generator/spec/error.h"
 #include "schedules/space.h"
 #include "schedules/tuner/answers.h"
+#include "schedules/tuner/budget.h"
 #include "schedules/tuner/incumbent.h"
+#include "schedules/tuner/jobs.h"
 #include "schedules/tuner/search.h"
 #include "schedules/tuner/trial_book.h"
 
 namespace mha {
 namespace {
 
-constexpr int kDefaultSlices = 5;          // in which the default is timed at first
-constexpr double kCertificateShare = 0.3;  // of the budget at most
-constexpr double kFinalShare = 0.15;
+constexpr int kDefaultSlices = 5;  // in which the default is timed at first
 
 constexpr char kNotShown[] =
     "fresh samples do not show that the best schedule is faster than the default";
@@ -32,12 +32,12 @@ class Tuner {
         options_(options),
         events_(events),
         clock_(clock),
-        began_(clock.now()),
         default_(problem.start
                      ? *problem.start
                      : default_schedule(problem.plan, problem.machine, problem.subject.threads)),
         incumbent_(lab, clock),
-        trials_(database, problem.subject, options, events, clock) {
+        trials_(database, problem.subject, options, events, clock),
+        budget_(options, clock, incumbent_, trials_) {
     default_.origin = "default";
   }
 
@@ -57,20 +57,9 @@ class Tuner {
   }
 
  private:
-  // A proposal of one stage on its way through the lab.
-  struct Job {
-    std::string stage;
-    std::string text;  // of the trial
-    int64_t index = 0;
-    const StageSchedule* schedule = nullptr;  // null: the incumbent's
-    Proposal* proposal = nullptr;
-  };
-
-  double elapsed() const { return clock_.now() - began_; }
-  double left() const { return options_.budget_seconds - elapsed(); }
   bool over() {
     if (!stopped_) stopped_ = events_.stop();
-    return stopped_ || (options_.budget_seconds > 0 && left() < reserve());
+    return stopped_ || budget_.spent(finals_);
   }
 
   void open_searches() {
@@ -101,7 +90,7 @@ class Tuner {
           any = true;
           proposal.trial = trials_.remembered(search.stage(), proposal.text);
           if (!proposal.trial) {
-            waiting.back().push_back(job(search, proposal));
+            waiting.back().push_back(job_of(search, proposal));
           }
         }
       }
@@ -124,27 +113,11 @@ class Tuner {
       waiting.emplace_back();
       for (Proposal& proposal : batches.back()) {
         proposal.trial = trials_.remembered_final(search.stage(), proposal.text);
-        if (!proposal.trial) waiting.back().push_back(job(search, proposal));
+        if (!proposal.trial) waiting.back().push_back(job_of(search, proposal));
       }
     }
     if (!over()) measure(zipped(waiting));
     for (size_t i = 0; i < searches_.size(); ++i) searches_[i].settle_final(batches[i]);
-  }
-
-  static Job job(const StageSearch& search, Proposal& proposal) {
-    return {search.stage(), proposal.text, proposal.index, &proposal.schedule, &proposal};
-  }
-
-  // One job of each stage to a candidate.
-  static std::vector<std::vector<Job>> zipped(const std::vector<std::vector<Job>>& stages) {
-    std::vector<std::vector<Job>> candidates;
-    for (const std::vector<Job>& jobs : stages) {
-      for (size_t i = 0; i < jobs.size(); ++i) {
-        if (i == candidates.size()) candidates.emplace_back();
-        candidates[i].push_back(jobs[i]);
-      }
-    }
-    return candidates;
   }
 
   Schedule best() const {
@@ -164,20 +137,6 @@ class Tuner {
     return 0;
   }
 
-  Candidate candidate(const std::vector<Job>& jobs) const {
-    Candidate candidate{incumbent_.schedule(), ""};
-    for (const Job& job : jobs) {
-      if (job.schedule == nullptr) {
-        candidate.autoscheduler = options_.strategy;
-        continue;
-      }
-      for (StageSchedule& stage : candidate.schedule.stages) {
-        if (stage.stage == job.stage) stage = *job.schedule;
-      }
-    }
-    return candidate;
-  }
-
   // False when the time was up before all had an answer.
   bool measure(std::vector<std::vector<Job>> candidates) {
     if (candidates.empty()) return true;
@@ -191,8 +150,7 @@ class Tuner {
         const double each = candidate_seconds_ > 0
                                 ? candidate_seconds_
                                 : incumbent_.build_seconds() + incumbent_.start_seconds();
-        fit = std::min(
-            fit, static_cast<size_t>(std::max(0.0, (left() - reserve()) / std::max(each, 1e-6))));
+        fit = std::min(fit, static_cast<size_t>(budget_.free(finals_) / std::max(each, 1e-6)));
       }
       if (fit == 0) break;
       // What does not fit now is not dropped for being split: the time is up for all of it.
@@ -200,7 +158,8 @@ class Tuner {
       candidates.resize(fit);
       report(Progress::Phase::kBuilding);
       std::vector<Candidate> programs;
-      for (const auto& jobs : candidates) programs.push_back(candidate(jobs));
+      for (const auto& jobs : candidates)
+        programs.push_back(candidate_of(jobs, incumbent_.schedule(), options_.strategy));
       const std::vector<Built> built = lab_.build(programs);
       std::vector<std::vector<Job>> split;
       for (size_t i = 0; i < candidates.size(); ++i) {
@@ -335,50 +294,17 @@ class Tuner {
   void report(Progress::Phase phase) {
     Progress& progress = trials_.progress();
     progress.phase = phase;
-    progress.elapsed_seconds = elapsed();
+    progress.elapsed_seconds = budget_.elapsed();
     progress.seconds = trials_.whole_seconds();
     progress.log_gain = whole_gain();
     int64_t pruned = 0;
     for (const StageSearch& search : searches_) pruned += search.pruned();
     if (pruned > 0) progress.rejected[Outcome::kPruned] = pruned;
-    if (options_.budget_seconds > 0) progress.seconds_left = std::max(left(), 0.0);
+    if (options_.budget_seconds > 0) progress.seconds_left = std::max(budget_.left(), 0.0);
     events_.progress(progress);
   }
 
   // --- the certificate ---
-
-  double pair_seconds() const {
-    return 2 * incumbent_.start_seconds() +
-           2.6 * options_.certificate.rounds *
-               std::max(options_.certificate.slice_seconds, trials_.whole_seconds());
-  }
-
-  CertificateOptions certificate_options() const {
-    CertificateOptions options = options_.certificate;
-    if (options_.budget_seconds > 0 && pair_seconds() > 0) {
-      const double most = kCertificateShare * options_.budget_seconds / pair_seconds();
-      options.max_pairs =
-          static_cast<int>(std::clamp<double>(most, options.min_pairs, options.max_pairs));
-    }
-    return options;
-  }
-
-  // Of one candidate of the finals.
-  double final_seconds() const {
-    return incumbent_.build_seconds() + incumbent_.start_seconds() +
-           2.2 * options_.final_race.max_rounds *
-               std::max(options_.final_race.slice_seconds, trials_.whole_seconds());
-  }
-
-  // Seconds at the end of the budget that are for the finals and the certificate.
-  double reserve() const {
-    if (!options_.certify) return 0;
-    const double certificate =
-        certificate_options().max_pairs * pair_seconds() + 2 * incumbent_.build_seconds();
-    if (finals_) return certificate;
-    const double finals = StageSearch::kFinalists * final_seconds();
-    return certificate + std::min(finals, kFinalShare * options_.budget_seconds);
-  }
 
   TunerResult finish() {
     TunerResult result;
@@ -423,7 +349,7 @@ class Tuner {
       }
       const Certificate certificate = ask(
           database_, problem_.subject, result.best, [&] { return start(built[0]); },
-          [&] { return start(built[1]); }, certificate_options(), clock_);
+          [&] { return start(built[1]); }, budget_.certificate(), clock_);
       result.certificate = certificate;
       if (!certificate.faster) result.note = kNotShown;
     } catch (const RunnerFailure& failure) {
@@ -439,7 +365,6 @@ class Tuner {
   const TunerOptions& options_;
   TunerEvents& events_;
   const TunerClock& clock_;
-  double began_;
   Schedule default_;
   std::map<std::string, int> stage_index_;  // in Slice::seconds
   std::vector<StageSearch> searches_;
@@ -448,6 +373,7 @@ class Tuner {
   std::map<std::string, double> against_score_;  // of its stages
 
   TrialBook trials_;
+  Budget budget_;
   bool stopped_ = false;
   bool finals_ = false;           // have begun
   double candidate_seconds_ = 0;  // from its build to its answer
@@ -458,12 +384,6 @@ class Tuner {
 const std::vector<std::string>& autoscheduler_names() {
   static const std::vector<std::string> names = {"mullapudi2016", "adams2019"};
   return names;
-}
-
-double call_limit(double best_seconds, const TunerOptions& options) {
-  constexpr double kSlowerThanBest = 10, kLeast = 0.25;
-  if (best_seconds <= 0) return options.first_limit;
-  return std::clamp(kSlowerThanBest * best_seconds, kLeast, options.first_limit);
 }
 
 TunerResult tune(const TunerProblem& problem, Lab& lab, Database& database,

@@ -47,10 +47,6 @@ struct TunerOptions {
   CertificateOptions certificate;
 };
 
-// Seconds after which a call counts as hanging, where the best so far takes `best_seconds` (0: not
-// known).
-double call_limit(double best_seconds, const TunerOptions& options);
-
 struct Progress {
   enum class Phase { kStarting, kBuilding, kRacing, kComparing, kCertifying };
   Phase phase = Phase::kStarting;
