@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <memory>
 #include <new>
 #include <string>
@@ -31,6 +32,11 @@ struct Free {
 struct Step {
   std::vector<char> args;
   mha_weights* weights = nullptr;
+  mha_cache* cache = nullptr;
+  int32_t sequence = 0;
+  int64_t cached = 0;  // keys of the sequence when a call begins
+
+  mha_call& call() { return *reinterpret_cast<mha_call*>(args.data()); }
 };
 
 }  // namespace
@@ -42,7 +48,10 @@ struct mha_peers_run {
   std::unique_ptr<void, Free> workspace;
 
   ~mha_peers_run() {
-    for (Step& step : steps) mha_weights_destroy(step.weights);
+    for (Step& step : steps) {
+      mha_weights_destroy(step.weights);
+      mha_cache_destroy(step.cache);
+    }
     mha_context_destroy(context);
   }
   bool has(int32_t step) const { return step >= 0 && static_cast<size_t>(step) < steps.size(); }
@@ -63,7 +72,7 @@ mha_status mha_peers_open(const mha_kernel* kernel, int32_t threads, int32_t ste
   made->steps.resize(static_cast<size_t>(steps));
   for (Step& step : made->steps) {
     step.args.assign(kernel->args_size, 0);
-    reinterpret_cast<mha_call*>(step.args.data())->size = kernel->args_size;
+    step.call().size = kernel->args_size;
   }
   size_t bytes = 0;
   status = passed_on(mha_workspace_size(kernel, made->steps[0].args.data(),
@@ -75,9 +84,8 @@ mha_status mha_peers_open(const mha_kernel* kernel, int32_t threads, int32_t ste
   if (!made->workspace) return failed("no memory for the workspace");
   std::memset(made->workspace.get(), 0, bytes);
   for (Step& step : made->steps) {
-    auto* call = reinterpret_cast<mha_call*>(step.args.data());
-    call->workspace = made->workspace.get();
-    call->workspace_size = bytes;
+    step.call().workspace = made->workspace.get();
+    step.call().workspace_size = bytes;
   }
   *run = made.release();
   return MHA_OK;
@@ -115,13 +123,35 @@ mha_status mha_peers_weights(mha_peers_run* run, int32_t step, int32_t count,
   if (status != MHA_OK) return status;
   mha_weights_destroy(target.weights);
   target.weights = packed;
-  reinterpret_cast<mha_call*>(target.args.data())->weights = packed;
+  target.call().weights = packed;
   return MHA_OK;
+}
+
+mha_status mha_peers_cache(mha_peers_run* run, int32_t step, int64_t count, const float* keys,
+                           const float* values) {
+  if (!run->has(step)) return failed("there is no step " + std::to_string(step));
+  if (run->kernel->cache == nullptr) return failed("the kernel has no cache");
+  Step& target = run->steps[static_cast<size_t>(step)];
+  if (target.cache != nullptr) return failed("the step has a cache already");
+  mha_cache_options options = {};
+  options.size = sizeof options;
+  options.sequences = 1;
+  mha_status status = passed_on(mha_cache_create(run->kernel, &options, &target.cache));
+  if (status == MHA_OK) status = passed_on(mha_sequence_create(target.cache, &target.sequence));
+  if (status == MHA_OK && count > 0)
+    status =
+        passed_on(mha_cache_append(target.cache, 0, target.sequence, count, MHA_F32, keys, values));
+  target.cached = count;
+  target.call().cache = target.cache;
+  target.call().sequences = &target.sequence;
+  return status;
 }
 
 mha_status mha_peers_call(mha_peers_run* run) {
   for (const Step& step : run->steps) {
-    const mha_status status = mha_run(run->kernel, run->context, step.args.data());
+    mha_status status = MHA_OK;
+    if (step.cache != nullptr) status = mha_sequence_rewind(step.cache, step.sequence, step.cached);
+    if (status == MHA_OK) status = mha_run(run->kernel, run->context, step.args.data());
     if (status != MHA_OK) return passed_on(status);
   }
   return MHA_OK;
@@ -131,6 +161,12 @@ void mha_peers_close(mha_peers_run* run) { delete run; }
 
 const char* mha_peers_message(void) { return message.c_str(); }
 
-double mha_peers_peak(int32_t threads) {
-  return mha::PeakMeter(threads, mha::best_peak_isa()).sample_flops();
+double mha_peers_limit(const char* limit, int32_t threads) {
+  const std::string name = limit;
+  if (name == "f32") return mha::PeakMeter(threads, mha::best_peak_isa()).sample_flops();
+  if (name == "bf16") return mha::PeakMeter(threads, mha::best_bf16_peak_isa()).sample_flops();
+  if (name != "read") return 0;
+  // Kept: each holds what it reads.
+  static std::map<int32_t, mha::PeakMeter> meters;
+  return meters.try_emplace(threads, threads, mha::best_peak_isa()).first->second.sample_read();
 }

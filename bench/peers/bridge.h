@@ -23,6 +23,10 @@ mha_status mha_peers_tensor(mha_peers_run* run, int32_t step, const char* name, 
 mha_status mha_peers_weights(mha_peers_run* run, int32_t step, int32_t count,
                              const char* const* names, const float* const* data,
                              const int64_t* rows, const int64_t* columns);
+/* Of a kernel with kv_cache: a step's own cache, with one sequence that has `count` keys, F32 rows
+ * [count, KV heads, width]. Every call of the step begins there anew. */
+mha_status mha_peers_cache(mha_peers_run* run, int32_t step, int64_t count, const float* keys,
+                           const float* values);
 /* All steps, in order. */
 mha_status mha_peers_call(mha_peers_run* run);
 void mha_peers_close(mha_peers_run* run); /* NULL is fine */
@@ -30,8 +34,10 @@ void mha_peers_close(mha_peers_run* run); /* NULL is fine */
 /* The message of this thread's last failing call. */
 const char* mha_peers_message(void);
 
-/* One sample of the machine's f32 multiply-adds on this many threads, in FLOP/s; about 3 ms. */
-double mha_peers_peak(int32_t threads);
+/* One sample of what the machine can do at most on this many threads. "f32", "bf16": its
+ * multiply-adds over such numbers, in FLOP/s, about 3 ms. "read": bytes read from memory a second,
+ * about 20 ms; the first time more. 0 for any other word. */
+double mha_peers_limit(const char* limit, int32_t threads);
 
 #ifdef __cplusplus
 }

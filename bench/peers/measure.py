@@ -73,21 +73,21 @@ def is_close(rounds):
     return abs(math.log(statistics.median(round_ratios(rounds)))) < CLOSE
 
 
-def side_summary(rounds, side, flops, steps, peak):
-    """Of one step: seconds, GFLOP/s of the median, percent of the peak."""
+def side_summary(rounds, side, work, steps, peak):
+    """Of one step: seconds, the work of the median (GFLOP/s, of decode GB/s), percent of the peak."""
     every = [seconds / steps for sample in rounds for seconds in sample[side]]
     median = statistics.median(every)
-    return {"median": median, "min": min(every), "calls": len(every), "gflops": flops / median / 1e9,
-            "percent": 100 * flops / median / peak}
+    return {"median": median, "min": min(every), "calls": len(every), "gflops": work / median / 1e9,
+            "percent": 100 * work / median / peak}
 
 
-def summary(rounds, flops, steps):
+def summary(rounds, work, steps):
     peak = statistics.median(sample["peak"] for sample in rounds)
     medians = [[statistics.median(sample[side]) / steps for side in ("ours", "theirs")] for sample in rounds]
     return {
         "peak_gflops": peak / 1e9,
-        "ours": side_summary(rounds, "ours", flops, steps, peak),
-        "theirs": side_summary(rounds, "theirs", flops, steps, peak),
+        "ours": side_summary(rounds, "ours", work, steps, peak),
+        "theirs": side_summary(rounds, "theirs", work, steps, peak),
         "ratio": statistics.median(round_ratios(rounds)),
         "rounds": [[ours, theirs, sample["peak"]] for (ours, theirs), sample in zip(medians, rounds)],
     }

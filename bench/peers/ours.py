@@ -22,7 +22,8 @@ class Library:
             "call": (int32, [pointer]),
             "close": (None, [pointer]),
             "message": (ctypes.c_char_p, []),
-            "peak": (ctypes.c_double, [int32]),
+            "cache": (int32, [pointer, int32, ctypes.c_int64, pointer, pointer]),
+            "limit": (ctypes.c_double, [ctypes.c_char_p, int32]),
         }
         for name, (result, arguments) in signatures.items():
             function = getattr(self.handle, f"mha_peers_{name}")
@@ -53,6 +54,10 @@ class Kernel:
             self.run, step, count, (ctypes.c_char_p * count)(*(name.encode() for name in names)),
             (ctypes.c_void_p * count)(*addresses), (ctypes.c_int64 * count)(*rows),
             (ctypes.c_int64 * count)(*columns)))
+
+    def set_cache(self, step, count, keys, values):
+        """keys, values: addresses of F32 rows that the step's cache has when a call begins."""
+        self.library.require(self.library.cache(self.run, step, count, keys, values))
 
     def caller(self):
         """A function without arguments that runs all steps."""

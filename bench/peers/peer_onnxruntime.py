@@ -27,11 +27,12 @@ class Graph:
         self.initialisers.append(numpy_helper.from_array(np.asarray(array, order="C"), f"c{self.count}"))
         return f"c{self.count}"
 
-    def session(self, inputs, output, shape, threads):
+    def session(self, inputs, output, shape, threads, more=None):
+        """more: further outputs and their shapes."""
         info = lambda name, dims: helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, dims)
         graph = helper.make_graph(
             self.nodes, "peer", [info(name, array.shape) for name, array in inputs.items()],
-            [info(output, shape)], self.initialisers)
+            [info(name, dims) for name, dims in {output: shape, **(more or {})}.items()], self.initialisers)
         model = helper.make_model(
             graph, ir_version=11,
             opset_imports=[helper.make_opsetid("", 24), helper.make_opsetid(CONTRIB, 1)])
@@ -126,9 +127,51 @@ def block_variant(problem, threads, layer):
     return bound(graph.session(inputs, current, shape, threads), inputs, current, shape)
 
 
+def decode_grouped(problem, threads):
+    """GroupQueryAttention over a cache that it appends to in place: past and present are one memory."""
+    case = problem.case
+    q, k, v = problem.operands("bhsd")
+    graph, tokens = Graph(), {"q": q.reshape(1, 1, -1)}
+    for name, tensor in (("k", k), ("v", v)):
+        tokens[name] = aligned((1, 1, case.kv_heads * case.d_head))
+        tokens[name][...] = tensor[:, :, -1].reshape(1, 1, -1)
+    past = {"past_key": k.copy(), "past_value": v.copy()}
+    for cached in past.values():
+        cached[:, :, -1] = 0
+    lengths = [graph.constant(np.array([case.length - 1], np.int32)),
+               graph.constant(np.array(case.length, np.int32))]
+    names = graph.add("GroupQueryAttention", [*tokens, *past, *lengths], CONTRIB, outputs=3,
+                      num_heads=case.heads, kv_num_heads=case.kv_heads)
+    session = graph.session({**tokens, **past}, names[0], tokens["q"].shape, threads,
+                            {name: array.shape for name, array in zip(names[1:], past.values())})
+    binding = session.io_binding()
+    for name, array in tokens.items():
+        binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
+    for (name, array), present in zip(past.items(), names[1:]):
+        memory = onnxruntime.OrtValue.ortvalue_from_numpy(array)
+        binding.bind_ortvalue_input(name, memory)
+        binding.bind_ortvalue_output(present, memory)
+    result = onnxruntime.OrtValue.ortvalue_from_numpy(aligned(tokens["q"].shape))
+    binding.bind_ortvalue_output(names[0], result)
+    return (lambda: session.run_with_iobinding(binding)), result.numpy
+
+
+def decode_as_queries(problem, threads):
+    """The heads of a KV head as its queries, over keys that are inputs."""
+    q, k, v = problem.grouped()
+    graph, inputs = Graph(), {"q": q, "k": k, "v": v}
+    output = graph.add("Attention", list(inputs))
+    return bound(graph.session(inputs, output, q.shape, threads), inputs, output, q.shape)
+
+
 def variants(problem, threads):
     """(label, layout, function that gives (run, output)) of each."""
     causal = problem.case.causal
+    if problem.case.dtype != "f32":
+        return []  # its operators on CPUs know no bf16
+    if problem.case.op == "decode":
+        return [("GroupQueryAttention, cache in place", "bshd", lambda: decode_grouped(problem, threads)),
+                ("Attention, groups as queries", "bshd", lambda: decode_as_queries(problem, threads))]
     if problem.case.d_model:
         layers = [("MatMuls and Attention", separate_projections(standard)),
                   ("contrib Attention", contrib_block),

@@ -21,9 +21,16 @@ def attention_chain(case, attend):
     return chain
 
 
+def tensor_of(array):
+    """Over the array's memory; uint16 holds bf16."""
+    if array.dtype == "uint16":
+        return torch.from_numpy(array.view("int16")).view(torch.bfloat16)
+    return torch.from_numpy(array)
+
+
 def operands(problem, layout):
     """Tensors [1, H, L, D] over memory in the layout."""
-    tensors = [torch.from_numpy(array) for array in problem.operands(layout)]
+    tensors = [tensor_of(array) for array in problem.operands(layout)]
     return [tensor.transpose(1, 2) for tensor in tensors] if layout == "bshd" else tensors
 
 
@@ -35,24 +42,30 @@ def called(function, arguments, layout):
 
     def output():
         result = results[0].transpose(1, 2) if layout == "bshd" else results[0]
-        return result.numpy()
+        return result.float().numpy()
     return run, output
 
 
-def attention_variant(problem, layout, attend, traced=False):
-    arguments = operands(problem, layout)
+def attention_variant(problem, layout, attend, traced=False, arguments=None):
+    arguments = arguments or operands(problem, layout)
     function = attention_chain(problem.case, attend)
     if traced:
         function = torch.jit.trace(function, arguments)
     return called(function, arguments, layout)
 
 
+def grouped_variant(problem, attend):
+    """Of decode, with the heads of a KV head as its queries."""
+    return attention_variant(problem, "grouped", attend, arguments=[tensor_of(a) for a in problem.grouped()])
+
+
 class Layer(torch.nn.Module):
     def __init__(self, case, weights, merged):
         super().__init__()
         self.case = case
-        linear = lambda w: torch.nn.Linear(w.shape[1], w.shape[0], bias=False)
-        parts = [torch.from_numpy(w) for w in weights]
+        dtype = torch.float32 if case.dtype == "f32" else torch.bfloat16
+        linear = lambda w: torch.nn.Linear(w.shape[1], w.shape[0], bias=False, dtype=dtype)
+        parts = [torch.from_numpy(w).to(dtype) for w in weights]
         inputs = [torch.cat(parts[:3])] if merged else parts[:3]
         self.project = torch.nn.ModuleList(linear(w) for w in inputs)
         self.out = linear(parts[3])
@@ -71,7 +84,7 @@ class Layer(torch.nn.Module):
 
 def block_variant(problem, merged, prepare):
     module = torch.nn.Sequential(*(Layer(problem.case, weights, merged) for weights in problem.weights))
-    x = torch.from_numpy(problem.x)
+    x = tensor_of(problem.x)
     run, output = called(prepare(module.eval(), x), [x], "bhsd")
     return run, output
 
@@ -99,6 +112,16 @@ def variants(problem, threads):
 
     def attend(q, k, v):
         return functional.scaled_dot_product_attention(q, k, v, is_causal=case.causal)
+
+    def attend_groups(q, k, v):
+        return functional.scaled_dot_product_attention(q, k, v, enable_gqa=True)
+    if case.op == "decode":
+        # The cache as [B, G, L, D] and as [B, L, G, D].
+        return [("scaled_dot_product_attention, groups as queries", "bshd",
+                 lambda: grouped_variant(problem, attend))] + [
+                    (f"scaled_dot_product_attention, grouped heads, {layout}", "bshd",
+                     lambda layout=layout: attention_variant(problem, layout, attend_groups))
+                    for layout in ("bhsd", "bshd")]
     found = [("scaled_dot_product_attention", "bhsd", lambda: attention_variant(problem, "bhsd", attend)),
              ("scaled_dot_product_attention", "bshd", lambda: attention_variant(problem, "bshd", attend))]
     if case.steps > 1:  # spares Python between the steps

@@ -27,6 +27,10 @@ def variants(problem, threads):
         out = torch.empty_like(q)
         operators.zentorch_sdpa_attn(q, k, v, out, scale=case.d_head**-0.5, is_causal=case.causal)
         return out
+    if case.op == "decode":
+        return [(f"{label}, groups as queries", "bshd",
+                 lambda attend=attend: peer_pytorch.grouped_variant(problem, attend))
+                for label, attend in (("zentorch_sdpa", sdpa), ("zentorch_sdpa_attn", attention_into))]
     return [(label, layout, lambda layout=layout, attend=attend:
              peer_pytorch.attention_variant(problem, layout, attend))
             for label, attend in (("zentorch_sdpa", sdpa), ("zentorch_sdpa_attn", attention_into))

@@ -2,7 +2,7 @@
 """./dev bench peers: our kernels beside ONNX Runtime, OpenVINO, PyTorch and zentorch, and docs made from it.
 
 Every peer runs in a process of its own Python environment (build/peers), with our kernel called through the C
-ABI and the FMA peak measured in that same process, in turn. After every cell all is saved to the JSON file.
+ABI and the machine's peak measured in that same process, in turn. After every cell all is saved to the JSON file.
 """
 
 import argparse
@@ -24,14 +24,26 @@ import report
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
+EXAMPLES = """examples:
+  --list --cases 'bf16|decode'                  the names of some cells
+  --cases 'decode' --threads 1 --keep --write-docs
+                                                measures these again, and writes the docs with all others as they were
+  --quick --cases 'bf16|decode' --threads 1     a few of bf16 and decode, in some minutes
+"""
+
+
 def arguments(words):
-    parser = argparse.ArgumentParser(prog="./dev bench peers", description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="./dev bench peers", description=__doc__.split("\n\n")[0], epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="the cells with a star in cases.txt")
     parser.add_argument("--cases", metavar="REGEX", help="only cells whose name this matches somewhere")
     parser.add_argument("--peers", metavar="NAME,...", default=",".join(environments.PEERS))
     parser.add_argument("--threads", metavar="N,...", default="1,2")
     parser.add_argument("--resume", action="store_true",
                         help="measure only what the JSON file lacks or has as failed")
+    parser.add_argument("--keep", action="store_true",
+                        help="leave the other cells of the JSON file as they are, whatever code of ours made them")
     parser.add_argument("--report", action="store_true", help="measure nothing; show what the JSON file has")
     parser.add_argument("--write-docs", action="store_true",
                         help="write docs/peers.md, docs/peers.svg and the README's table from the JSON file")
@@ -84,17 +96,33 @@ def fresh_results(generator, machine_words):
             "date": datetime.date.today().isoformat(), "peers": {}, "results": []}
 
 
-def start_of(options, generator, machine_words):
-    """What the results begin with: nothing, or with --resume those of the same code on the same machine."""
+def start_of(options, generator, machine_words, chosen):
+    """What the results begin with: nothing; with --resume those of the same code on the same machine; with --keep
+    the cells that are not measured now."""
     fresh = fresh_results(generator, machine_words)
-    if not options.resume or not options.json.exists():
+    if not (options.resume or options.keep) or not options.json.exists():
         return fresh
     old = report.read(options.json)
+    if options.keep:
+        return kept_results(old, fresh, options, chosen)
     for key in ("machine", "generator"):
         if old[key] != fresh[key]:
             sys.exit(f"peers: {options.json} cannot be resumed: its {key} is another; leave out --resume")
     old["results"] = [entry for entry in old["results"] if "failed" not in entry]
     return old
+
+
+def kept_results(old, fresh, options, chosen):
+    """`fresh` with the old entries that are not to be measured again; chosen: the names of the cells that are."""
+    if old["machine"] != fresh["machine"]:
+        sys.exit(f"peers: {options.json} is of another machine; leave out --keep")
+    for entry in old["results"]:
+        entry.setdefault("date", old["date"])
+    again = {(name, peer, threads) for name in chosen for peer in options.peers for threads in options.threads}
+    fresh["peers"] = old["peers"]
+    fresh["results"] = [entry for entry in old["results"]
+                        if (entry["name"], entry["peer"], entry["threads"]) not in again]
+    return fresh
 
 
 def measure(options, cells):
@@ -105,7 +133,7 @@ def measure(options, cells):
     for (case, layout), path in made.items():
         if isinstance(path, RuntimeError):
             fleet.note(f"{case.name}, {layout}: no kernel of ours: {path}")
-    results = start_of(options, generator.version, machine(made))
+    results = start_of(options, generator.version, machine(made), {case.name for case in cells})
     cpus = fleet.one_cpu_a_core(os.sched_getaffinity(0), fleet.siblings_of)
     done = {(entry["name"], entry["peer"], entry["threads"]) for entry in results["results"]}
     # Threads inside peers: should the run be cut short, what is there of a thread count is comparable.
@@ -139,8 +167,9 @@ def run_peer(options, results, peer, python, threads, cpus, wanted, made):
     def take(index, result):
         case = wanted[index]
         entry = {"name": case.name, "op": case.op, "d_model": case.d_model, "heads": case.heads,
-                 "d_head": case.d_head, "length": case.length, "mask": case.mask, "steps": case.steps,
-                 "flops": case.flops, "threads": threads, "peer": peer, **result}
+                 "kv_heads": case.kv_heads, "d_head": case.d_head, "dtype": case.dtype, "length": case.length,
+                 "mask": case.mask, "steps": case.steps, "flops": case.flops, "limit": case.limit,
+                 "date": datetime.date.today().isoformat(), "threads": threads, "peer": peer, **result}
         results["results"].append(entry)
         save(results, options.json)
         fleet.note(report.progress_line(entry))

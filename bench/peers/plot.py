@@ -19,8 +19,8 @@ def series(results, op, mask, threads, d_head):
     """{line: {length: percent of the peak}}; ours is the median over the peers' processes."""
     ours, lines = collections.defaultdict(list), collections.defaultdict(dict)
     for entry in results["results"]:
-        if "failed" in entry or (entry["op"], entry["mask"], entry["threads"], entry["d_head"]) != (
-                op, mask, threads, d_head):
+        if not report.is_measured(entry) or (*report.group_of(entry), entry["threads"], entry["d_head"]) != (
+                op, "f32", mask, threads, d_head):
             continue
         ours[entry["length"]].append(entry["ours"]["percent"])
         lines[entry["peer"]][entry["length"]] = entry["theirs"]["percent"]
@@ -78,7 +78,8 @@ def draw_panel(drawing, x, y, title, lines, lengths):
 def picture(results, threads=1):
     """The SVG as text."""
     d_head = shown_width(results)
-    panels = [(op, mask, series(results, op, mask, threads, d_head)) for op, mask in report.GROUPS]
+    panels = [(op, mask, series(results, op, mask, threads, d_head)) for op, dtype, mask in report.GROUPS
+              if dtype == "f32" and op != "decode"]
     panels = [panel for panel in panels if panel[2][OURS]]
     height = TOP + max(1, (len(panels) + 1) // 2) * (PANEL_HEIGHT + GAP_Y) - 20
     drawing = Picture(height)

@@ -7,7 +7,9 @@ import statistics
 VERSION = 1
 NAMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "pytorch": "PyTorch", "zentorch": "zentorch"}
 BEGIN, END = "<!-- ./dev bench peers --write-docs: begin -->", "<!-- ./dev bench peers --write-docs: end -->"
-GROUPS = [("attention", "full"), ("attention", "causal"), ("block", "full"), ("block", "causal")]
+# Operation, dtype and mask of the tables, in their order.
+GROUPS = [(op, dtype, mask) for dtype in ("f32", "bf16") for op in ("attention", "block")
+          for mask in ("full", "causal")] + [("decode", dtype, "full") for dtype in ("f32", "bf16")]
 
 
 def read(path):
@@ -16,6 +18,12 @@ def read(path):
     if results.get("version") != VERSION:
         raise SystemExit(f"peers: {path} is of another version of this program")
     return results
+
+
+def dates(results):
+    """When its cells were measured: with --keep not all on one day."""
+    found = sorted({entry.get("date", results["date"]) for entry in results["results"]} or {results["date"]})
+    return found[0] if len(found) == 1 else f"{found[0]} to {found[-1]}"
 
 
 def thread_words(threads):
@@ -30,8 +38,29 @@ def seconds_text(seconds):
     return f"{value:.{max(0, 2 - int(math.log10(max(value, 1))))}f} {unit}"
 
 
+def dtype_of(entry):
+    return entry.get("dtype", "f32")  # files from before there was another lack it
+
+
+def group_of(entry):
+    return entry["op"], dtype_of(entry), entry["mask"]
+
+
+def group_words(group):
+    op, dtype, mask = group
+    words = "whole block" if op == "block" else op
+    words += ", one query" if op == "decode" else f", {mask}"
+    return words if dtype == "f32" and op != "decode" else f"{words}, {dtype}"
+
+
+def is_measured(entry):
+    return "failed" not in entry and "absent" not in entry
+
+
 def progress_line(entry):
     head = f"{entry['threads']} x {entry['peer']}, {entry['name']}: "
+    if "absent" in entry:
+        return head + "it has no such operation"
     if "failed" in entry:
         return head + f"FAILED: {entry['failed']}"
     return head + (f"ours {seconds_text(entry['ours']['median'])} ({entry['ours']['percent']:.0f} %), "
@@ -45,7 +74,7 @@ class Cell:
     def __init__(self, entries):
         self.first = entries[0]
         self.by_peer = {entry["peer"]: entry for entry in entries}
-        measured = [entry for entry in entries if "failed" not in entry]
+        measured = [entry for entry in entries if is_measured(entry)]
         # Each ratio is of one process; the best peer is the one that we are least ahead of.
         self.best = min(measured, key=lambda entry: entry["ratio"], default=None)
 
@@ -53,11 +82,14 @@ class Cell:
     def shape(self):
         first = self.first
         model = f"{first['d_model']}, " if first["d_model"] else ""
-        return f"{model}{first['heads']} x {first['d_head']}"
+        groups = first.get("kv_heads", first["heads"])
+        heads = f"{first['heads']}" if groups == first["heads"] else f"{first['heads']} / {groups}"
+        return f"{model}{heads} x {first['d_head']}"
 
     @property
     def title(self):
-        return f"{self.first['op']} {self.shape}, {self.first['mask']}, L = {self.first['length']}"
+        dtype = "" if dtype_of(self.first) == "f32" else f", {dtype_of(self.first)}"
+        return f"{self.first['op']} {self.shape}, {self.first['mask']}{dtype}, L = {self.first['length']}"
 
 
 def cells_of(results):
@@ -116,22 +148,20 @@ def readme_part(results):
     cells = [cell for cell in cells_of(results) if cell.best]
     lengths = sorted({cell.first["length"] for cell in cells})
     rows = []
-    for op, mask in GROUPS:
+    for group in GROUPS:
         for threads in thread_counts(cells):
             row = []
             for length in lengths:
                 ratios = [cell.best["ratio"] for cell in cells if cell.first["length"] == length and
-                          (cell.first["op"], cell.first["mask"]) == (op, mask) and
-                          cell.first["threads"] == threads]
+                          group_of(cell.first) == group and cell.first["threads"] == threads]
                 row.append(range_text(ratios) if ratios else "")
             if any(row):
-                name = "whole block" if op == "block" else op
-                rows.append([f"{name}, {mask}", thread_words(threads), *row])
+                rows.append([group_words(group), thread_words(threads), *row])
     widths = sorted({cell.first["d_head"] for cell in cells})
     parts = [table(["times as fast as the best peer", "", *(f"L = {length}" for length in lengths)], rows),
              f"Least and most over head widths of {', '.join(map(str, widths))}. {verdict(cells)} "
              f"Peers: {versions(results)}. {' '.join(skipped(results))}".strip(),
-             f"Machine: {results['machine']}, {results['date']}."]
+             f"Machine: {results['machine']}, {dates(results)}."]
     return "\n\n".join(parts)
 
 
@@ -154,7 +184,7 @@ def cell_row(cell, peers):
                 f"{ours['percent']:.0f} %"]
     for peer in peers:
         entry = cell.by_peer.get(peer)
-        if entry is None:
+        if entry is None or "absent" in entry:
             row.append("-")
         elif "failed" in entry:
             row.append("failed")
@@ -169,9 +199,11 @@ def cell_row(cell, peers):
 INTRODUCTION = """# Beside other libraries
 
 `./dev bench peers` measures this page and writes it (`--write-docs`); [performance.md](performance.md) says how it is
-done. Seconds are those of one call, median and least. GFLOP/s count visible work only. Percent: of the FMA peak
-measured in the same process between the calls. The last column says how many times as fast we are as the best peer:
-the median over rounds in which both took turns.
+done. Seconds are those of one call, median and least. GFLOP/s count visible work only. Percent: of the peak of
+multiply-adds over numbers of that dtype, measured in the same process between the calls. Of decode it is GB/s of K and
+V, and the percentage is that of the read bandwidth; K and V that partly stay in a cache may pass 100 %. The last column
+says how many times as fast we are as the best peer: the median over rounds in which both took turns. "-": not measured,
+or the peer has no such operation.
 """
 
 
@@ -179,23 +211,25 @@ def page(results):
     """docs/peers.md."""
     cells = cells_of(results)
     peers = [peer for peer in peers_in(results) if "skipped" not in results["peers"][peer]]
-    parts = [INTRODUCTION, f"Machine: {results['machine']}, {results['date']}. Peers: {versions(results)}. "
+    parts = [INTRODUCTION, f"Machine: {results['machine']}, {dates(results)}. Peers: {versions(results)}. "
              + " ".join(skipped(results)), verdict(cells)]
     behind = [cell for cell in cells if cell.best and cell.best["ratio"] <= 1]
     if behind:
         parts.append("Not ahead:\n\n" + "\n".join(
             f"- {cell.title}, {thread_words(cell.first['threads'])}: {cell.best['ratio']:.2f} times "
             f"{NAMES[cell.best['peer']]} ({cell.best['variant']})" for cell in behind))
-    header = ["shape", "L", "ours", "least", "GFLOP/s", "of peak",
-              *(f"{NAMES[peer]}: median / least, GFLOP/s" for peer in peers), "best peer", "times as fast"]
     for threads in thread_counts(cells):
-        for op, mask in GROUPS:
+        for group in GROUPS:
+            unit, limit = ("GB/s", "of read") if group[0] == "decode" else ("GFLOP/s", "of peak")
+            header = ["shape", "L", "ours", "least", unit, limit,
+                      *(f"{NAMES[peer]}: median / least, {unit}" for peer in peers), "best peer",
+                      "times as fast"]
             rows = [cell_row(cell, peers) for cell in sorted(
                 cells, key=lambda cell: (cell.first["d_head"], cell.first["d_model"], cell.first["length"]))
-                if (cell.first["threads"], cell.first["op"], cell.first["mask"]) == (threads, op, mask)]
+                if cell.first["threads"] == threads and group_of(cell.first) == group]
             if rows:
-                name = "Whole block" if op == "block" else "Attention"
-                parts += [f"## {name}, {mask}, {thread_words(threads)}", table(header, rows)]
+                words = group_words(group)
+                parts += [f"## {words[0].upper()}{words[1:]}, {thread_words(threads)}", table(header, rows)]
     failures = sorted({f"- {NAMES[entry['peer']]}, {entry['name']}, {thread_words(entry['threads'])}: "
                        f"{entry['failed']}" for entry in results["results"] if "failed" in entry})
     if failures:

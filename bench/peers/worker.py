@@ -35,7 +35,7 @@ def try_variants(problem, variants):
             measure.rest()  # the variant before may have threads of its own that still watch for work
             first = measure.burst(run, 1)[0]
             entry["error"] = problem.error(output(), layout)
-            if entry["error"] > problems.TOLERANCE:
+            if entry["error"] > problem.tolerance:
                 entry["failed"] = f"wrong: off by {entry['error']:.1e} of the largest element"
                 continue
             best = min((other["seconds"] for other, _, _ in right), default=math.inf)
@@ -66,14 +66,17 @@ def our_side(problem, layout, kernels, threads):
     run, output = problems.our_call(problem, layout, kernel)
     run()
     error = problem.error(output, layout)
-    if error > problems.TOLERANCE:
+    if error > problem.tolerance:
         raise RuntimeError(f"ours is wrong: off by {error:.1e} of the largest element")
     return library, kernel, run, error
 
 
 def measured(peer, case, kernels, threads):
     problem = problems.Problem(case)
-    best, tried = try_variants(problem, peer.variants(problem, threads))
+    variants = peer.variants(problem, threads)
+    if not variants:
+        return {"absent": True}
+    best, tried = try_variants(problem, variants)
     if best is None:
         return {"failed": tried[0]["failed"], "variants": tried}
     chosen, run, output = best
@@ -81,17 +84,17 @@ def measured(peer, case, kernels, threads):
     library, kernel, our_run, our_error = our_side(problem, layout, kernels, threads)
     try:
         estimates = (measure.quick_seconds(our_run), chosen["seconds"])
-        arguments = (our_run, run, lambda: library.peak(threads), estimates)
+        arguments = (our_run, run, lambda: library.limit(case.limit.encode(), threads), estimates)
         rounds = measure.in_turn(*arguments)
         if measure.is_close(rounds):
             rounds += measure.in_turn(*arguments)
     finally:
         kernel.close()
     error = problem.error(output(), layout)
-    if error > problems.TOLERANCE:
+    if error > problem.tolerance:
         return {"failed": f"{label}: wrong after being timed: off by {error:.1e}", "variants": tried}
     return {"variant": label, "layout": layout, "errors": {"ours": our_error, "theirs": error},
-            **measure.summary(rounds, case.flops, case.steps), "variants": tried}
+            **measure.summary(rounds, case.work, case.steps), "variants": tried}
 
 
 def main():

@@ -23,6 +23,7 @@ import fleet  # noqa: E402
 import kernels  # noqa: E402
 import measure  # noqa: E402
 import ours  # noqa: E402
+import peers  # noqa: E402
 import plot  # noqa: E402
 import report  # noqa: E402
 
@@ -30,27 +31,41 @@ import report  # noqa: E402
 class Table(unittest.TestCase):
     def test_the_table_covers_what_it_promises(self):
         table = cases.read_table(cases.TABLE.read_text(encoding="utf-8"))
+        in_bf16 = {(case.op, case.causal) for case in table if case.dtype == "bf16"}
+        self.assertEqual(in_bf16, {("attention", False), ("attention", True), ("block", False), ("block", True),
+                                   ("decode", False)})
+        decoded = {(case.dtype, case.length, case.heads // case.kv_heads) for case in table if case.op == "decode"}
+        self.assertEqual(decoded, {(dtype, length, group) for dtype in ("f32", "bf16")
+                                   for length in (4096, 16384) for group in (1, 4)})
+        table = [case for case in table if case.dtype == "f32" and case.op != "decode"]
         self.assertEqual({case.d_head for case in table if case.op == "attention"}, {32, 64, 80, 128})
         self.assertEqual({case.d_head for case in table if case.op == "block"}, {32, 64, 80, 128})
         for width in (32, 64, 80, 128):
             lengths = {case.length for case in table if (case.op, case.d_head) == ("attention", width)}
             self.assertEqual((min(lengths), max(lengths)), (16, 8192))
         self.assertTrue(any(case.quick for case in table))
-        for case in table:
+        for case in cases.read_table(cases.TABLE.read_text(encoding="utf-8")):
             self.assertLessEqual(len(case.kernel_name("bshd")), 48, "the longest name of a config")
 
     def test_work_counts_visible_pairs(self):
         self.assertEqual(cases.Case("attention", 0, 2, 8, 3, False).flops, 4 * 16 * 9)
         self.assertEqual(cases.Case("attention", 0, 2, 8, 3, True).flops, 4 * 16 * 6)
         self.assertEqual(cases.Case("block", 10, 2, 8, 3, False).flops, 4 * 16 * 9 + 4 * 2 * 3 * 10 * 16)
+        decode = cases.Case("decode", 0, 4, 8, 10, False, kv_heads=2, dtype="bf16")
+        self.assertEqual((decode.flops, decode.work, decode.limit), (4 * 32 * 10, 2 * 10 * 2 * 8 * 2, "read"))
+        block = cases.Case("block", 10, 2, 8, 3, False, dtype="bf16")
+        self.assertEqual((block.work, block.limit), (block.flops, "bf16"))
 
     def test_errors_name_the_line(self):
-        for line, words in (("attention 8 2 8 full 16", "op must be"), ("attention 0 2 8 left 16", "masks are"),
-                            ("attention 0 2 8 full 0", "positive"), ("attention 0 2 x full 16", "x")):
+        for line, words in (("attention f32 8 2 8 full 16", "op must be"), ("prefill f32 0 2 8 full 16", "op must be"),
+                            ("attention f32 0 2 8 left 16", "masks are"), ("decode f32 0 2 8 causal 16", "masks are"),
+                            ("attention f32 0 2 8 full 0", "positive"), ("attention f32 0 2 x full 16", "x"),
+                            ("attention f33 0 2 8 full 16", "dtypes are"), ("decode f32 0 4/3 8 full 16", "divide"),
+                            ("attention f32 0 4/2 8 full 16", "elsewhere"), ("attention f32", "list index")):
             with self.assertRaisesRegex(ValueError, f"cases.txt:2: .*{words}"):
                 cases.read_table("# first\n" + line)
         with self.assertRaisesRegex(ValueError, "twice"):
-            cases.read_table("attention 0 2 8 full 16 16*")
+            cases.read_table("attention f32 0 2 8 full 16 16*")
 
 
 def attention(q, k, v, causal):
@@ -141,6 +156,24 @@ class OurKernel(unittest.TestCase):
         kernel.close()
         self.check(out[1], sum(rows, []))
 
+    def test_decode_begins_each_call_at_the_same_key(self):
+        case = cases.Case("decode", 0, 4, 8, 5, False, kv_heads=2)
+        kernel = self.open(case, "bshd", threads=1)
+        q, k, v, out = (self.floats(count) for count in (32, 80, 80, 32))
+        new = [array.array("f", t[64:]) for t in (k, v)]  # the fifth key is the new token's
+        for step in range(2):
+            for name, data in (("query", q), ("key", new[0]), ("value", new[1]), ("output", out)):
+                kernel.set_tensor(step, name, data.buffer_info()[0])
+            kernel.set_cache(step, 4, k.buffer_info()[0], v.buffer_info()[0])
+        with self.assertRaisesRegex(ours.Failed, "a cache already"):
+            kernel.set_cache(0, 4, k.buffer_info()[0], v.buffer_info()[0])
+        kernel.caller()()
+        kernel.caller()()
+        kernel.close()
+        rows = lambda t, g: [list(t[(i * 2 + g) * 8:(i * 2 + g) * 8 + 8]) for i in range(5)]
+        expected = [attention([q[h * 8:h * 8 + 8]], rows(k, h // 2), rows(v, h // 2), False)[0] for h in range(4)]
+        self.check(out, sum(expected, []))
+
     def test_errors_have_their_message(self):
         case = cases.Case("attention", 0, 2, 8, 5, False)
         kernel = self.open(case, "bshd", threads=1)
@@ -148,6 +181,8 @@ class OurKernel(unittest.TestCase):
             kernel.set_tensor(0, "queries", 0)
         with self.assertRaisesRegex(ours.Failed, "no step 2"):
             kernel.set_tensor(2, "query", 0)
+        with self.assertRaisesRegex(ours.Failed, "has no cache"):
+            kernel.set_cache(0, 1, 0, 0)
         with self.assertRaisesRegex(ours.Failed, "INVALID_ARGUMENT"):
             kernel.caller()()
         kernel.close()
@@ -161,10 +196,12 @@ class OurKernel(unittest.TestCase):
         self.assertEqual(self.generator.make_all([(case, "bshd")], 2), {(case, "bshd"): made})
         self.assertEqual(made.stat().st_mtime_ns, before)
 
-    def test_the_peak_is_one(self):
+    def test_limits_of_the_machine(self):
         library = ours.Library(self.generator.make(cases.Case("attention", 0, 2, 8, 5, False), "bshd"),
                                "peers_attention_h2_d8_l5_full_bshd")
-        self.assertGreater(library.peak(1), 1e8)
+        for limit in (b"f32", b"bf16", b"read"):
+            self.assertGreater(library.limit(limit, 1), 1e8, limit)
+        self.assertEqual(library.limit(b"f64", 1), 0)
 
 
 class Time:
@@ -314,6 +351,29 @@ class Words(unittest.TestCase):
         with open(os.path.join(SOURCE, "README.md"), encoding="utf-8") as file:
             report.between_marks(file.read(), "")
 
+    def test_dtypes_and_decode_have_rows_of_their_own(self):
+        decode = {"op": "decode", "kv_heads": 2, "name": "decode", "length": 4096}
+        more = results(*self.results["results"], entry("onnxruntime", dtype="bf16", name="b", absent=True),
+                       entry("openvino", dtype="bf16", name="b", ratio=1.3), entry("openvino", **decode, ratio=1.7),
+                       entry("openvino", **{**decode, "name": "d", "dtype": "bf16"}, ratio=1.9))
+        part = report.readme_part(more)
+        for row in ("attention, full | one thread | 1.20 | 0.80 |  |", "attention, full, bf16 | one thread | 1.30 |",
+                    "decode, one query, f32 | one thread |  |  | 1.70 |",
+                    "decode, one query, bf16 | one thread |  |  | 1.90 |"):
+            self.assertIn(row, part)
+        page = report.page(more)
+        self.assertIn("## Attention, full, bf16, one thread", page)
+        self.assertRegex(page, r"\| 8 x 64 \| 16 \| .* \| - \| .*\*\*1.30\*\*")
+        self.assertIn("## Decode, one query, f32, one thread\n\n| shape | L | ours | least | GB/s | of read |", page)
+        self.assertRegex(page, r"\| 8 / 2 x 64 \| 4096 \|")
+        self.assertNotIn("absent", page)
+        self.assertEqual(len(plot.series(more, "attention", "full", 1, 64)[plot.OURS]), 2)  # f32 alone
+
+    def test_cells_of_several_days(self):
+        self.assertIn("2026-01-01.", report.readme_part(self.results))
+        kept = results(entry("openvino", date="2025-12-31"), entry("openvino", length=128))
+        self.assertIn("2025-12-31 to 2026-01-01", report.readme_part(kept))
+
     def test_nothing_measured_is_said(self):
         self.assertIn("Nothing was measured", report.page(results({**entry("openvino"), "failed": "gone"})))
 
@@ -327,6 +387,24 @@ class Words(unittest.TestCase):
         self.assertEqual(len(root.findall("{*}polyline")), 3)  # ours and two peers
         self.assertIn("a &lt;machine&gt;", picture)
         xml.etree.ElementTree.fromstring(plot.picture(results()))
+
+
+class Keeping(unittest.TestCase):
+    def test_other_cells_stay(self):
+        old = results(entry("openvino"), entry("openvino", length=128), entry("onnxruntime", length=128))
+        with tempfile.TemporaryDirectory() as folder:
+            path = peers.pathlib.Path(folder) / "peers.json"
+            peers.save(old, path)
+            options = peers.arguments(["--keep", "--json", str(path), "--peers", "openvino", "--threads", "1"])
+            start = peers.start_of(options, "y", "a <machine>", {"attention_128"})
+            self.assertEqual([(e["name"], e["peer"], e["date"]) for e in start["results"]],
+                             [("attention_16", "openvino", "2026-01-01"),
+                              ("attention_128", "onnxruntime", "2026-01-01")])
+            self.assertEqual((start["generator"], start["peers"]), ("y", old["peers"]))
+            with self.assertRaisesRegex(SystemExit, "another machine"):
+                peers.start_of(options, "y", "another", set())
+            with self.assertRaisesRegex(SystemExit, "its generator is another"):
+                peers.start_of(peers.arguments(["--resume", "--json", str(path)]), "y", "a <machine>", set())
 
 
 class Environments(unittest.TestCase):
