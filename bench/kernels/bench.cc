@@ -4,9 +4,11 @@
 // A row times whole calls through the C API; for a block it also times each stage by itself, in
 // turn with the whole and with samples of the FMA peak, so that a slow moment of the machine falls
 // on all of them alike. Counters:
-//   GFLOPS     of the median call, visible work only, 2 a multiply-add
-//   peak       GFLOP/s: median sample of the FMA peak at this thread count, taken between the calls
-//   percent    GFLOPS / peak
+//   GFLOPS     of the median call, visible work only, 2 a multiply-add; or GBps, bytes of weights,
+//              K and V, where the limit is the read bandwidth
+//   peak       GFLOP/s: median sample of the peak of such products at this thread count, taken
+//              between the calls; or GB/s: the median of what reads gave
+//   percent    GFLOPS / peak, or GBps / peak
 //   best       percent of the fastest call against the fastest sample of the peak
 //   goal       what the case must reach (0: no figure of its own)
 //   parts_us   sum of the stages' medians; over_us: the whole call's median above it (blocks)
@@ -16,15 +18,12 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <memory>
-#include <random>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "bench/kernels/case.h"
+#include "bench/kernels/runner.h"
 #include "bench/peak.h"
 #include "mha/kernel.h"
 #include "mha/mha.h"
@@ -35,158 +34,22 @@
 
 namespace {
 
-struct Case {
-  const char* name;
-  const mha_kernel* kernel;
-  int64_t d_model, heads, kv_heads, d_head, length;
-  bool causal;
-  double goal;
-
-  double attention_flops() const {
-    const double pairs = causal
-                             ? 0.5 * static_cast<double>(length) * static_cast<double>(length + 1)
-                             : static_cast<double>(length) * static_cast<double>(length);
-    return 4.0 * static_cast<double>(heads * d_head) * pairs;
-  }
-  double projection_flops(bool out) const {
-    const int64_t columns = out ? heads * d_head : (heads + 2 * kv_heads) * d_head;
-    return 2.0 * static_cast<double>(length) * static_cast<double>(d_model) *
-           static_cast<double>(columns);
-  }
-  double flops() const {
-    return attention_flops() +
-           (d_model > 0 ? projection_flops(false) + projection_flops(true) : 0.0);
-  }
-  double stage_flops(const std::string& stage) const {
-    if (stage == "attention") return attention_flops();
-    if (stage == "project_out") return projection_flops(true);
-    if (stage.rfind("project_", 0) == 0) return projection_flops(false);
-    return 0;
-  }
-};
+using Case = mha::BenchCase;
+using mha::require;
+using mha::Runner;
 
 const Case kCases[] = {
-#define BENCH_CASE(name, d_model, heads, kv_heads, d_head, length, causal, goal) \
-  {#name, &bench_##name##_kernel, d_model, heads, kv_heads, d_head, length, causal != 0, goal},
+#define BENCH_CASE(name, d_model, heads, kv_heads, d_head, length, causal, window, dtype, weights, \
+                   cached, goal)                                                                   \
+  {#name,    &bench_##name##_kernel,                                                               \
+   d_model,  heads,                                                                                \
+   kv_heads, d_head,                                                                               \
+   length,   causal != 0,                                                                          \
+   window,   dtype,                                                                                \
+   weights,  cached,                                                                               \
+   goal},
 #include "bench_cases.inc"
 #undef BENCH_CASE
-};
-
-void require(mha_status status, const char* what) {
-  if (status == MHA_OK) return;
-  std::fprintf(stderr, "mha_bench: %s: %s\n", what, mha_last_message());
-  std::exit(1);
-}
-
-struct Free {
-  void operator()(void* p) const { std::free(p); }
-};
-using Memory = std::unique_ptr<char, Free>;
-
-Memory allocate(size_t bytes) {
-  Memory memory(static_cast<char*>(std::aligned_alloc(4096, (bytes + 4095) / 4096 * 4096)));
-  if (!memory) std::exit(1);
-  return memory;
-}
-
-Memory random_floats(size_t count, float amplitude) {
-  Memory memory = allocate(count * sizeof(float));
-  std::minstd_rand generator(7);
-  std::uniform_real_distribution<float> uniform(-amplitude, amplitude);
-  auto* values = reinterpret_cast<float*>(memory.get());
-  for (size_t i = 0; i < count; i++) values[i] = uniform(generator);
-  return memory;
-}
-
-// One kernel, ready to be called with random operands, whole or one stage of it: on the same
-// memory, so that a stage by itself finds in the caches what it finds there in the whole.
-class Runner {
- public:
-  Runner(const mha_kernel& kernel, mha_context* context, int64_t length)
-      : kernel_(kernel), context_(context) {
-    args_.resize(kernel_.args_size);
-    auto* call = reinterpret_cast<mha_call*>(args_.data());
-    call->size = kernel_.args_size;
-    call->query_length = length;
-    if (!kernel_.self_length) call->key_length = length;
-    for (uint64_t i = 0; i < kernel_.tensor_count; i++) {
-      const mha_tensor_info& info = kernel_.tensors[i];
-      size_t count = 1;
-      for (uint32_t axis = 0; axis < info.rank; axis++) {
-        count *= static_cast<size_t>(info.axes[axis].scale *
-                                     (info.axes[axis].symbol >= MHA_SYMBOL_QUERY ? length : 1));
-      }
-      memory_.push_back(random_floats(count, 1.0f));
-      reinterpret_cast<mha_tensor*>(args_.data() + info.offset)->data = memory_.back().get();
-    }
-    std::vector<mha_weight_array> arrays;
-    std::vector<Memory> weights;
-    for (uint64_t i = 0; i < kernel_.weight_count; i++) {
-      const mha_weight_info& info = kernel_.weights[i];
-      mha_weight_array array = {};
-      array.name = info.name;
-      array.dtype = MHA_F32;
-      array.rank = static_cast<int32_t>(info.rank);
-      size_t count = 1;
-      for (uint32_t axis = 0; axis < info.rank; axis++) {
-        array.shape[axis] = info.shape[axis];
-        count *= static_cast<size_t>(info.shape[axis]);
-      }
-      weights.push_back(random_floats(count, 0.05f));
-      array.data = weights.back().get();
-      arrays.push_back(array);
-    }
-    if (!arrays.empty()) {
-      mha_weights* packed = nullptr;
-      require(mha_weights_create(&kernel_, arrays.data(), arrays.size(), &packed), "weights");
-      weights_ = packed;
-      call->weights = packed;
-    }
-    mha_variant_info variant;
-    require(mha_kernel_variant(&kernel_, length, &variant), "variant");
-    variant_ = variant.index;
-    size_t bytes = 0;
-    require(mha_workspace_size(&kernel_, args_.data(), mha_context_threads(context), &bytes),
-            "workspace size");
-    memory_.push_back(random_floats(bytes / sizeof(float) + 1, 1.0f));
-    call->workspace = memory_.back().get();
-    call->workspace_size = bytes;
-  }
-  ~Runner() { mha_weights_destroy(weights_); }
-  Runner(const Runner&) = delete;
-  Runner& operator=(const Runner&) = delete;
-
-  // Of the variant that serves the length.
-  uint64_t stage_count() const { return kernel_.variants[variant_].stage_count; }
-  const char* stage_name(uint64_t stage) const {
-    return kernel_.variants[variant_].stages[stage].name;
-  }
-
-  static constexpr uint64_t kWhole = UINT64_MAX;
-  double seconds(uint64_t stage = kWhole) {
-    const mha_kernel all = kernel_;
-    mha_variant one = all.variants[variant_];
-    if (stage != kWhole) {
-      one.stages = &one.stages[stage];
-      one.stage_count = 1;
-      kernel_.variants = &one;
-      kernel_.variant_count = 1;
-    }
-    const auto start = std::chrono::steady_clock::now();
-    const mha_status status = mha_run(&kernel_, context_, args_.data());
-    const auto end = std::chrono::steady_clock::now();
-    kernel_ = all;
-    require(status, "run");
-    return std::chrono::duration<double>(end - start).count();
-  }
-
- private:
-  mha_kernel kernel_;
-  uint32_t variant_ = 0;
-  mha_context* context_;
-  std::vector<char> args_;
-  std::vector<Memory> memory_;
-  mha_weights* weights_ = nullptr;
 };
 
 double median(std::vector<double> values) {
@@ -202,16 +65,16 @@ void run_case(benchmark::State& state, const Case& c, int threads) {
   mha_context* context = nullptr;
   require(mha_context_create(&options, &context), "context");
   {
-    Runner whole(*c.kernel, context, c.length);
+    Runner whole(c, context);
     const uint64_t parts = c.d_model > 0 ? whole.stage_count() : 0;
-    mha::PeakMeter meter(threads, mha::best_peak_isa());
-    std::vector<double> times;
+    mha::PeakMeter meter(threads, c.isa());
+    std::vector<double> times, limits;
     std::vector<std::vector<double>> part_times(parts);
     whole.seconds();
     double since_peak = 1;
     for (auto _ : state) {
-      if (since_peak > 0.01) {
-        meter.sample_flops();
+      if (since_peak > (c.reads() ? 0.1 : 0.01)) {
+        limits.push_back(c.reads() ? meter.sample_read() : meter.sample_flops());
         whole.seconds();  // the first call after the peak finds cold caches
         since_peak = 0;
       }
@@ -224,12 +87,12 @@ void run_case(benchmark::State& state, const Case& c, int threads) {
         since_peak += part_times[i].back();
       }
     }
-    const double typical = median(times), peak = meter.median_flops_per_second();
-    state.counters["GFLOPS"] = c.flops() / typical / 1e9;
+    const double typical = median(times), peak = median(limits), work = c.work("");
+    state.counters[c.reads() ? "GBps" : "GFLOPS"] = work / typical / 1e9;
     state.counters["peak"] = peak / 1e9;
-    state.counters["percent"] = 100 * c.flops() / typical / peak;
-    state.counters["best"] =
-        100 * c.flops() / *std::min_element(times.begin(), times.end()) / meter.flops_per_second();
+    state.counters["percent"] = 100 * work / typical / peak;
+    state.counters["best"] = 100 * work / *std::min_element(times.begin(), times.end()) /
+                             *std::max_element(limits.begin(), limits.end());
     state.counters["goal"] = c.goal;
     if (parts > 0) {
       double sum = 0;
@@ -237,11 +100,11 @@ void run_case(benchmark::State& state, const Case& c, int threads) {
         const std::string stage = whole.stage_name(i);
         const double part = median(part_times[i]);
         sum += part;
-        state.counters[stage] = 100 * c.stage_flops(stage) / part / peak;
+        state.counters[stage] = 100 * c.work(stage) / part / peak;
       }
       state.counters["parts_us"] = sum * 1e6;
       state.counters["over_us"] = (typical - sum) * 1e6;
-      state.counters["points"] = 100 * c.flops() / peak * (1 / sum - 1 / typical);
+      state.counters["points"] = 100 * work / peak * (1 / sum - 1 / typical);
     }
   }
   mha_context_destroy(context);
@@ -272,8 +135,8 @@ void run_scaling(benchmark::State& state, const Case& c) {
     require(mha_context_create(&options, &contexts[i]), "context");
   }
   {
-    Runner one(*c.kernel, contexts[0], c.length), two(*c.kernel, contexts[1], c.length);
-    mha::PeakMeter meter_one(1, mha::best_peak_isa()), meter_two(2, mha::best_peak_isa());
+    Runner one(c, contexts[0]), two(c, contexts[1]);
+    mha::PeakMeter meter_one(1, c.isa()), meter_two(2, c.isa());
     std::vector<double> times_one, times_two, peaks_one, peaks_two;
     one.seconds();
     two.seconds();
