@@ -51,7 +51,11 @@ const std::vector<std::string>& block_configs() {
       "{version: 1, name: t, op: block, d_model: 59, heads: 2, d_head: 32, query_length: 100,"
       " weights: bf16, projection_bias: {q: true, out: true}}",
       "{version: 1, name: t, op: block, d_model: 96, heads: 3, batch: {min: 1, max: 3},"
-      " query_length: 70, weights: int8}"};
+      " query_length: 70, weights: int8}",
+      "{version: 1, name: t, op: block, d_model: 75, heads: 2, d_head: 17, query_length: 90,"
+      " dtype: bf16, weights: int8, projection_bias: {q: true, out: true}}",
+      "{version: 1, name: t, op: block, d_model: 80, heads: 2, query_length: {min: 60, max: 90},"
+      " dtype: f16, weights: f16, packed: true, batch: 2}"};
   return configs;
 }
 
