@@ -8,7 +8,8 @@
 #include "generator/pipeline/head_groups.h"
 #include "generator/pipeline/pipeline.h"
 #include "schedules/head_rows.h"
-#include "schedules/prefetch.h"
+#include "schedules/read_ahead.h"
+#include "schedules/register_tile.h"
 #include "schedules/stage_funcs.h"
 
 namespace mha {
@@ -22,10 +23,25 @@ using Halide::Var;
 
 namespace {
 
-const Var d("d"), y("y"), x("x"), c("c"), t("t"), r("r");
+const Var d("d"), e("e"), y("y"), x("x"), c("c"), t("t"), r("r");
 
 int round_up(int64_t value, int64_t step) {
   return static_cast<int>((value + step - 1) / step * step);
+}
+
+// Panels of K, and as many keys of V, are read ahead.
+void prefetch_pages(Stage& stage, const CacheInfo& cache, const StageSchedule& params) {
+  const int ahead = static_cast<int>(params.get("prefetch")),
+            panels = static_cast<int>(params.get("panels"));
+  const int steps = (ahead + panels - 1) / panels;
+  const auto keys_of = [&](int count, int64_t width) {
+    return static_cast<int>(count * kCachePanel * width);
+  };
+  read_ahead(stage.pipeline, {stage.streams.at("k").name(), find(stage, "scores").name(),
+                              "rc_outer", steps, keys_of(steps * panels, cache.d_head_padded)});
+  read_ahead(stage.pipeline,
+             {stage.streams.at("v").name(), find(stage, "value_product").name(),
+              stage.domains.at("rb").x.name(), ahead, keys_of(ahead, cache.d_value_padded)});
 }
 
 }  // namespace
@@ -55,17 +71,28 @@ void schedule_decode(Stage& stage, const Plan& plan, const StageSchedule& params
   const int64_t group = head_groups(a).rows;
   const int64_t sequences = shared ? plan.batch.max : 1;
   const int most_rows = round_up(sequences * plan.query_length.max * group, row_tile);
-  const bool fixed = plan.queries().fixed() && (!shared || plan.batch.fixed());
-  const bool whole = fixed && sequences * plan.query_length.max * group % value_rows == 0;
-  const RVar rc = stage.domains.at("rc").x, rd = stage.domains.at("rd").x,
-             rl = stage.domains.at("rl").x, rv = stage.domains.at("rv").x;
+  const RVar rc = stage.domains.at("rc").x, rl = stage.domains.at("rl").x;
+  const Products products =
+      stage.funcs.count("query_pairs") ? Products::kPairs : Products::kSingles;
   Var x_inner("x_inner"), y_outer("y_outer"), y_inner("y_inner"), d_outer("d_outer"),
-      d_inner("d_inner"), r_outer("r_outer"), r_inner("r_inner"), lane("lane");
+      d_inner("d_inner");
   RVar rc_outer("rc_outer"), rc_inner("rc_inner");
 
   Func queries = find(stage, "query_rows");
   queries.compute_root().bound_storage(y, most_rows).align_bounds(y, row_tile);
   queries.vectorize(d, vector, a.d_head % vector == 0 ? kRoundUp : TailStrategy::GuardWithIf);
+  if (stage.funcs.count("query_pairs")) {
+    const bool whole_vectors = (a.d_head + 1) / 2 % vector == 0;
+    find(stage, "query_pairs")
+        .compute_root()
+        .reorder_storage(e, d, y)
+        .bound(e, 0, 2)
+        .bound_storage(y, most_rows)
+        .align_bounds(y, row_tile)
+        .reorder(e, d, y)
+        .unroll(e)
+        .vectorize(d, vector, whole_vectors ? kRoundUp : TailStrategy::GuardWithIf);
+  }
   schedule_head_rows(stage, plan, LoopLevel::root(), vector);
   if (stage.funcs.count("head_rows")) find(stage, "head_rows").bound_storage(y, most_rows);
   if (stage.funcs.count("sequence_of_row")) {
@@ -85,21 +112,8 @@ void schedule_decode(Stage& stage, const Plan& plan, const StageSchedule& params
       .unroll(rc_inner)
       .unroll(y_inner);
   product.bound_extent(x, kCachePanel).bound_extent(c, panels).bound_extent(y, score_rows);
-  product.compute_at(scores, y_outer)
-      .store_in(MemoryType::Register)
-      .vectorize(x, lanes, kRoundUp)
-      .unroll(x)
-      .unroll(c)
-      .unroll(y);
-  product.update()
-      .split(x, x, x_inner, lanes, kRoundUp)
-      .reorder({x_inner, x, c, y, rd})
-      .vectorize(x_inner)
-      .unroll(x)
-      .unroll(c)
-      .unroll(y);
-  const int width_unroll = static_cast<int>(params.get("width_unroll"));
-  if (width_unroll > 1) product.update().unroll(rd, width_unroll);
+  register_tile(product, LoopLevel(scores, y_outer), x, {c, y}, stage.domains.at("rd"), lanes,
+                static_cast<int>(params.get("width_unroll")), products);
 
   for (const char* name : {"lane_max", "lane_sum"}) {
     Func over_panels = find(stage, name);
@@ -116,45 +130,54 @@ void schedule_decode(Stage& stage, const Plan& plan, const StageSchedule& params
     over_lanes.update().atomic().vectorize(rl);
   }
   find(stage, "shift").compute_root();
-  Func probabilities = find(stage, "probabilities");
-  probabilities.compute_root().align_bounds(y, row_tile);
-  probabilities.update()
-      .split(x, x, x_inner, lanes)
-      .reorder({x_inner, x, rc, y})
-      .vectorize(x_inner)
-      .unroll(x);
-  for (const char* name :
-       {"scores", "lane_max", "lane_sum", "block_max", "block_sum", "shift", "probabilities"}) {
-    Func held = find(stage, name);
-    held.bound_storage(y, most_rows);
-    if (std::string(name) != "scores" && std::string(name) != "probabilities") {
-      held.align_bounds(y, row_tile);
-    } else {
-      held.bound_extent(x, kCachePanel).bound_storage(c, split / kCachePanel);
-    }
+  for (const char* name : {"probabilities", "pair_probabilities"}) {
+    if (!stage.funcs.count(name)) continue;
+    Func probabilities = find(stage, name);
+    probabilities.compute_root().align_bounds(y, row_tile);
+    probabilities.update()
+        .split(x, x, x_inner, lanes)
+        .reorder({x_inner, x, rc, y})
+        .vectorize(x_inner)
+        .unroll(x);
+  }
+  for (const char* name : {"lane_max", "lane_sum", "block_max", "block_sum", "shift"})
+    find(stage, name).bound_storage(y, most_rows).align_bounds(y, row_tile);
+  for (const char* name : {"scores", "probabilities", "pair_probabilities"}) {
+    if (!stage.funcs.count(name)) continue;
+    find(stage, name)
+        .bound_storage(y, most_rows)
+        .bound_extent(x, kCachePanel)
+        .bound_storage(c, split / kCachePanel);
   }
 
-  Func partial = find(stage, "partial"), value_product = find(stage, "value_product");
-  partial.split(d, d_outer, d_inner, value_lanes, kRoundUp)
-      .split(r, r_outer, r_inner, value_rows, whole ? kRoundUp : TailStrategy::GuardWithIf)
-      .reorder(d_inner, r_inner, r_outer, d_outer)
-      .vectorize(d_inner, vector, kRoundUp)
-      .unroll(d_inner)
-      .unroll(r_inner);
-  value_product.bound_extent(d, value_lanes).bound_extent(y, value_rows);
-  value_product.compute_at(partial, r_outer)
-      .store_in(MemoryType::Register)
+  // A block of keys after the other: its products are summed up in registers, for some rows and
+  // some of V's width at a time, and added to those of the blocks before.
+  Func value_product = find(stage, "value_product");
+  const RVar rb = stage.domains.at("rb").x;
+  find(stage, "partial").vectorize(d, vector, kRoundUp);
+  value_product.compute_root()
+      .bound_storage(y, most_rows)
+      .align_bounds(y, row_tile)
       .vectorize(d, vector, kRoundUp)
-      .unroll(d)
-      .unroll(y);
-  value_product.update()
-      .split(d, d, lane, vector, kRoundUp)
-      .reorder({lane, d, y, rv})
-      .vectorize(lane)
-      .unroll(d)
-      .unroll(y);
-  const int key_unroll = static_cast<int>(params.get("key_unroll"));
-  if (key_unroll > 1) value_product.update().unroll(rv, key_unroll);
+      .update()
+      .split(d, d_outer, d_inner, value_lanes)
+      .split(y, y_outer, y_inner, value_rows)
+      .reorder({d_inner, y_inner, y_outer, d_outer, rb})
+      .vectorize(d_inner, vector)
+      .unroll(d_inner)
+      .unroll(y_inner);
+  for (int update = 1; update < value_product.num_update_definitions(); update++) {
+    value_product.update(update)
+        .reorder({d, y, stage.domains.at("once" + std::to_string(update)).x})
+        .vectorize(d, vector);
+  }
+  Func block_product = find(stage, "block_product");
+  block_product.bound_extent(d, value_lanes)
+      .bound_extent(y, value_rows)
+      .bound_extent(block_product.args()[2], 1);
+  register_tile(block_product, LoopLevel(value_product, y_outer), d, {y}, stage.domains.at("rv"),
+                vector, static_cast<int>(params.get("key_unroll")), products);
+  if (!shared) prefetch_pages(stage, cache_info(plan), params);
 }
 
 void schedule_merge(Stage& stage, const Plan& plan, const StageSchedule& params,

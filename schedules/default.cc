@@ -196,7 +196,8 @@ StageSchedule decode_default(const Plan& plan, const Machine& machine) {
            {"shared_panels", shared_panels},
            {"shared_vectors", shared_vectors},
            {"width_unroll", 4},
-           {"key_unroll", 2}}};
+           {"key_unroll", 2},
+           {"prefetch", 1}}};
 }
 
 // What a projection computes: rows by `depth` times weights of `width` columns; of a projection in

@@ -4,18 +4,26 @@
 
 #include <Halide.h>
 
+#include <vector>
+
 #include "generator/pipeline/program.h"
 
 namespace mha {
 
 // A register tile: `product` accumulates over `k` in registers at `level` of its consumer;
-// dimension `lanes` is in vectors, `other` beside it. Loads of one step: vectors of lanes + scalars
-// of other, for lanes * other FMAs. Of pairs k[0] is the place in the pair and k[1] goes over the
-// steps: their halves are multiplied one after the other, or, where the machine multiplies them
-// whole, by a reduction over the lanes of a vector of pairs.
+// dimension `lanes` is in vectors, `others` beside it. Loads of one step: vectors of lanes +
+// scalars of others, for lanes * others FMAs. Of pairs k[0] is the place in the pair and k[1] goes
+// over the steps: their halves are multiplied one after the other, or, where the machine multiplies
+// them whole, by a reduction over the lanes of a vector of pairs.
 void register_tile(Halide::Func product, const Halide::LoopLevel& level, const Halide::Var& lanes,
-                   const Halide::Var& other, const Halide::RDom& k, int vector, int unroll,
-                   Products products = Products::kSingles);
+                   const std::vector<Halide::Var>& others, const Halide::RDom& k, int vector,
+                   int unroll, Products products = Products::kSingles);
+inline void register_tile(Halide::Func product, const Halide::LoopLevel& level,
+                          const Halide::Var& lanes, const Halide::Var& other, const Halide::RDom& k,
+                          int vector, int unroll, Products products = Products::kSingles) {
+  register_tile(product, level, lanes, std::vector<Halide::Var>{other}, k, vector, unroll,
+                products);
+}
 
 }  // namespace mha
 

@@ -58,6 +58,7 @@ const std::vector<ParamInfo>& stage_space(const std::string& stage) {
        "vectors of the tile of the product with V there"},
       {"width_unroll", {1, 2, 4, 8}, "steps over D unrolled"},
       {"key_unroll", {1, 2, 4, 8}, "steps over keys unrolled in the product with V"},
+      {"prefetch", {0, 1, 2, 4, 8}, "K and V are prefetched so many panels of 16 keys ahead"},
   };
   static const std::vector<ParamInfo> projection = {
       {"row_tile", {1, 2, 3, 4, 5, 6, 8, 10, 12, 14, 16}, "rows of a register tile"},

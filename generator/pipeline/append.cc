@@ -1,8 +1,11 @@
 // A call's new rows of K and of V into the pages of the cache: some rows of one head a task.
 //
 // K: pool[page][g][panel][d][lane] = k[t][g][d], V: pool[page][g][key][d] = v[t][g][d], where key
-// cached + t of the sequence lies. What pads the width is written as 0.
+// cached + t of the sequence lies; in pools of bf16 two neighbours in the width of K, and two keys
+// of V, are a pair. What pads the width is written as 0. Rounded to the pool's type once, after
+// norm and rotation.
 #include "generator/pipeline/head_rows.h"
+#include "generator/pipeline/precision.h"
 #include "generator/pipeline/scores.h"
 
 namespace mha {
@@ -40,15 +43,18 @@ Stage build_append(const std::string& name, const Plan& plan, const HeadSource& 
   Expr in_row = padded == width ? Expr(d) : min(d, width - 1), value;
   std::optional<HeadRows> transformed;
   if (norm != nullptr) {
-    const HeadRow of_key{element, pick(plan.attention.kept_kv_heads, head), cached + r,
-                         first_row + r, batch_index};
+    const HeadRow of_key{[&](const Expr& of) { return widened(element(of)); },
+                         pick(plan.attention.kept_kv_heads, head), cached + r, first_row + r,
+                         batch_index};
     transformed.emplace(plan, *norm, of_key, std::vector<Var>{r});
     value = transformed->rows(in_row, r);
   } else {
     value = element(in_row);
   }
   if (padded != width) value = select(d < width, value, Halide::cast(value.type(), 0));
-  row(d, r) = Halide::cast(cache.input.type(), value);
+  // What has the type already is copied, bits and all.
+  const Halide::Type type = cache.input.type();
+  row(d, r) = value.type() == type ? value : narrowed_to(type, widened(value));
 
   RDom rt(0, padded, first, Halide::max(min(rows_of_task, length - first), 0), "rt");
   std::vector<Var> any;

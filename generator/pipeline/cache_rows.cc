@@ -3,6 +3,7 @@
 // A page never cuts a panel of 16 keys, so that the page of a panel is looked up once for all of
 // its lanes. Entries of the page table are within the pool; the clamp keeps a table that something
 // has written over from leading out of it.
+#include "generator/pipeline/precision.h"
 #include "generator/pipeline/stages.h"
 
 namespace mha {
@@ -11,11 +12,8 @@ using Halide::Expr;
 
 HeadSource cache_source(const CacheInfo& info, bool keys, const Halide::ImageParam& table) {
   const std::string name = keys ? "key_cache" : "value_cache";
-  const Halide::Type type = info.dtype == Dtype::kBF16  ? Halide::BFloat(16)
-                            : info.dtype == Dtype::kF16 ? Halide::Float(16)
-                                                        : Halide::Float(32);
   HeadSource source;
-  source.input = Halide::ImageParam(type, keys ? 5 : 4, name);
+  source.input = Halide::ImageParam(halide_type(info.dtype), keys ? 5 : 4, name);
   source.operand = {keys ? Operand::kCacheKeys : Operand::kCacheValues, 0, {}};
   source.cache = CacheRows{info, keys, table};
   // A page is dense and its size is known.
@@ -40,17 +38,26 @@ HeadSource cache_source(const CacheInfo& info, bool keys, const Halide::ImagePar
 
 namespace {
 
-// The page of the pool that holds unit `unit` of the sequence, `units` of them to a page.
-Expr page_of(const HeadSource& source, const Expr& unit, int units, const Expr& slot,
-             const Expr& pages) {
+// A place in a page, and the page's number in the pool.
+struct InPage {
+  Expr place, page;
+};
+
+// Of unit `unit` of the sequence, `units` of them to a page.
+InPage in_page(const HeadSource& source, const Expr& unit, int units, const Expr& slot,
+               const Expr& pages) {
   const CacheRows& cache = *source.cache;
   const bool whole = cache.info.pages_per_sequence() == 1;
+  Expr count =
+      pages.defined() ? pages : Expr(source.input.dim(source.input.dimensions() - 1).extent());
   Expr page = cache.table(whole ? Expr(0) : unit / units, slot);
-  return Halide::clamp(page, 0, pages - 1);
+  return {whole ? unit : unit % units, Halide::clamp(page, 0, count - 1)};
 }
 
-Expr pages_of(const HeadSource& source, const Expr& given) {
-  return given.defined() ? given : source.input.dim(source.input.dimensions() - 1).extent();
+InPage panel_in_page(const HeadSource& source, const Expr& panel, const Expr& slot,
+                     const Expr& pages) {
+  const int panels = static_cast<int>(source.cache->info.page) / kCachePanel;
+  return in_page(source, panel, panels, slot, pages);
 }
 
 }  // namespace
@@ -58,13 +65,25 @@ Expr pages_of(const HeadSource& source, const Expr& given) {
 std::vector<Expr> cache_panel_place(const HeadSource& source, const Expr& width, const Expr& panel,
                                     const Expr& lane, const Expr& head, const Expr& slot,
                                     const Expr& pages) {
-  const CacheInfo& info = source.cache->info;
-  const int panels = static_cast<int>(info.page) / kCachePanel;
-  const bool whole = info.pages_per_sequence() == 1;
-  Expr page = page_of(source, panel, panels, slot, pages_of(source, pages));
-  Expr place = whole ? panel : panel % panels;
-  if (!info.pairs()) return {lane, width, place, head, page};
-  return {lane * 2 + width % 2, width / 2, place, head, page};
+  if (source.cache->info.pairs())
+    return cache_width_pair(source, width % 2, width / 2, panel, lane, head, slot, pages);
+  const InPage at = panel_in_page(source, panel, slot, pages);
+  return {lane, width, at.place, head, at.page};
+}
+
+std::vector<Expr> cache_width_pair(const HeadSource& source, const Expr& half, const Expr& pair,
+                                   const Expr& panel, const Expr& lane, const Expr& head,
+                                   const Expr& slot, const Expr& pages) {
+  const InPage at = panel_in_page(source, panel, slot, pages);
+  return {lane * 2 + half, pair, at.place, head, at.page};
+}
+
+std::vector<Expr> cache_key_pair(const HeadSource& source, const Expr& width, const Expr& half,
+                                 const Expr& pair, const Expr& head, const Expr& slot,
+                                 const Expr& pages) {
+  const int pairs = static_cast<int>(source.cache->info.page) / 2;
+  const InPage at = in_page(source, pair, pairs, slot, pages);
+  return {width * 2 + half, at.place, head, at.page};
 }
 
 std::vector<Expr> cache_place(const HeadSource& source, const Expr& width, const Expr& key,
@@ -74,12 +93,9 @@ std::vector<Expr> cache_place(const HeadSource& source, const Expr& width, const
     return cache_panel_place(source, width, key / kCachePanel, key % kCachePanel, head, slot,
                              pages);
   }
-  const int keys = static_cast<int>(cache.info.page);
-  const bool whole = cache.info.pages_per_sequence() == 1;
-  Expr page = page_of(source, key, keys, slot, pages_of(source, pages));
-  Expr place = whole ? key : key % keys;
-  if (!cache.info.pairs()) return {width, place, head, page};
-  return {width * 2 + place % 2, place / 2, head, page};
+  if (cache.info.pairs()) return cache_key_pair(source, width, key % 2, key / 2, head, slot, pages);
+  const InPage at = in_page(source, key, static_cast<int>(cache.info.page), slot, pages);
+  return {width, at.place, head, at.page};
 }
 
 }  // namespace mha

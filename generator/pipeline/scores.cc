@@ -197,17 +197,34 @@ Expr Scores::kv_head(const HeadSource& source) const {
   return source.head(kv_head_of(head_groups(a), computed_head));
 }
 
-Expr Scores::key(const Expr& width) const {
-  if (in_.k.cache && blocking_.rows != TileRows::kQueries) {
-    // The panel that the sequence ends in is whole.
-    Expr panel = c, last = (key_length - 1) / kCachePanel;
-    if (key_tail_) panel = select(c <= last, likely(c), last);
-    return in_.k.input(cache_panel_place(in_.k, width, panel, x, kv_head(in_.k), slot_));
-  }
+// Key x of block c, held to the keys that there are.
+Expr Scores::key_row() const {
   Expr row = c * blocking_.key_block + x;
-  if (key_tail_ && !in_.k.padded_rows) row = select(row < key_length, likely(row), key_length - 1);
-  if (in_.k.cache) return in_.k.input(cache_place(in_.k, width, row, kv_head(in_.k), slot_));
-  return in_.k.input(width, first_row + row, kv_head(in_.k), batch_index);
+  if (!key_tail_ || in_.k.padded_rows) return row;
+  return select(row < key_length, likely(row), key_length - 1);
+}
+
+// The same where c is a panel of a cache: the panel that the sequence ends in is whole.
+Expr Scores::key_panel() const {
+  Expr last = (key_length - 1) / kCachePanel;
+  return key_tail_ ? select(c <= last, likely(c), last) : Expr(c);
+}
+
+Expr Scores::key(const Expr& width) const {
+  Expr of = kv_head(in_.k);
+  if (!in_.k.cache) return in_.k.input(width, first_row + key_row(), of, batch_index);
+  if (blocking_.rows == TileRows::kQueries)
+    return in_.k.input(cache_place(in_.k, width, key_row(), of, slot_));
+  return in_.k.input(cache_panel_place(in_.k, width, key_panel(), x, of, slot_));
+}
+
+Expr Scores::paired_key(const Expr& e, const Expr& pair) const {
+  if (!in_.k.cache) return key(2 * pair + e);
+  const bool panels = blocking_.rows != TileRows::kQueries;
+  Expr row = panels ? Expr() : key_row();
+  Expr panel = panels ? key_panel() : row / kCachePanel,
+       lane = panels ? Expr(x) : row % kCachePanel;
+  return in_.k.input(cache_width_pair(in_.k, e, pair, panel, lane, kv_head(in_.k), slot_));
 }
 
 Expr Scores::value(const HeadSource& v, const Expr& width, const Expr& key) const {
@@ -218,8 +235,15 @@ Expr Scores::value(const HeadSource& v, const Expr& width, const Expr& key) cons
 
 Expr Scores::paired_value(const HeadSource& v, const Expr& width, const Expr& e,
                           const Expr& pair) const {
+  if (v.cache) return v.input(cache_key_pair(v, width, e, pair, kv_head(v), slot_));
   Expr row = plan_.packed ? first_row + 2 * pair : pair;
   return v.input(2 * width + e, row, kv_head(v), batch_index);
+}
+
+// q[y][d] as products read it: from columns where queries lie in lanes, else from rows.
+Expr Scores::query_element(const Expr& width) const {
+  return blocking_.rows == TileRows::kQueries ? queries(at({y, width}, h))
+                                              : query_rows(at({width, y}, h));
 }
 
 // The width in pairs, filled up with 0.
@@ -227,7 +251,7 @@ void Scores::pair_queries() {
   const int width = static_cast<int>(plan_.attention.d_head);
   Var e("e");
   Expr place = 2 * d + e;
-  Expr value = queries(at({y, width % 2 == 0 ? place : min(place, width - 1)}, h));
+  Expr value = query_element(width % 2 == 0 ? place : min(place, width - 1));
   if (width % 2 != 0) value = select(place < width, value, 0.0f);
   const Attention& a = plan_.attention;
   if (in_.q.input.type().is_bfloat() && !a.norm && !a.rotation) {
@@ -244,9 +268,9 @@ Halide::RDom Scores::width_domain(const char* name) const {
 }
 
 Expr Scores::product_term(const Halide::RDom& width) const {
-  if (!pairs) return queries(at({y, width.x}, h)) * widened(key(width.x));
+  if (!pairs) return query_element(width.x) * widened(key(width.x));
   return Halide::cast<float>(query_pairs(at({width.x, y, width.y}, h))) *
-         Halide::cast<float>(key(2 * width.y + width.x));
+         Halide::cast<float>(paired_key(width.x, width.y));
 }
 
 Expr Scores::scaled(const Expr& product) const { return scales_sums_ ? product * scale_ : product; }

@@ -63,8 +63,9 @@ class Scores {
   bool bounded = false;             // key_begin and key_end may cut a block of keys
   bool pairs = false;               // products take two bf16 at a time (takes_pairs())
   Halide::Func queries{"queries"}, query_rows{"query_rows"};  // (y, d[, h]), (d, y[, h])
-  Halide::Func query_pairs{"query_pairs"};          // (e, y, d / 2[, h]) where products take pairs
-  Halide::Func sequence_of_row{"sequence_of_row"};  // (y), of several packed sequences
+  // Where products take pairs: (e, y, d / 2[, h]).
+  Halide::Func query_pairs{"query_pairs"};
+  Halide::Func sequence_of_row{"sequence_of_row"};    // (y), of several packed sequences
   Halide::Func mask{"mask"}, mask_rows{"mask_rows"};  // (y, x, c[, h]), (x, y, c[, h]) if given
 
   Halide::Var d{"d"}, y{"y"}, x{"x"}, c{"c"}, t{"t"}, h{"h"}, b{"b"};
@@ -89,6 +90,8 @@ class Scores {
   Halide::Expr kv_head(const HeadSource& source) const;
   // K[key x of block c][d]; behind the last key the last one, or what is there if rows are padded.
   Halide::Expr key(const Halide::Expr& width) const;
+  // K[key x of block c][2 pair + e], e being 0 or 1.
+  Halide::Expr paired_key(const Halide::Expr& e, const Halide::Expr& pair) const;
   // V[key][d] of this sequence.
   Halide::Expr value(const HeadSource& v, const Halide::Expr& width, const Halide::Expr& key) const;
   // V[key 2 pair + e][d] of this sequence, e being 0 or 1.
@@ -157,6 +160,9 @@ class Scores {
   bool capped() const;
   bool cap_is_folded() const;
   void pair_queries();
+  Halide::Expr query_element(const Halide::Expr& width) const;
+  Halide::Expr key_row() const;
+  Halide::Expr key_panel() const;
 
   const Plan& plan_;
   const AttentionBlocking& blocking_;

@@ -69,6 +69,17 @@ std::vector<Halide::Expr> cache_panel_place(const HeadSource& source, const Hali
                                             const Halide::Expr& panel, const Halide::Expr& lane,
                                             const Halide::Expr& head, const Halide::Expr& slot,
                                             const Halide::Expr& pages = {});
+// Of a pool of pairs number `half` of a pair, so that both are seen to lie side by side: of a key's
+// width (d = 2 pair + half), and of the keys of a column of values (key = 2 pair + half).
+std::vector<Halide::Expr> cache_width_pair(const HeadSource& source, const Halide::Expr& half,
+                                           const Halide::Expr& pair, const Halide::Expr& panel,
+                                           const Halide::Expr& lane, const Halide::Expr& head,
+                                           const Halide::Expr& slot,
+                                           const Halide::Expr& pages = {});
+std::vector<Halide::Expr> cache_key_pair(const HeadSource& source, const Halide::Expr& width,
+                                         const Halide::Expr& half, const Halide::Expr& pair,
+                                         const Halide::Expr& head, const Halide::Expr& slot,
+                                         const Halide::Expr& pages = {});
 
 // A mask as the caller has it, (key, query, head, sequence), any of them repeated by stride 0.
 struct MaskSource {

@@ -101,6 +101,15 @@ class CacheTest(ToolTest):
             self.run_tool(RUN, "--config", path, "--verify", "--shared", "--size", *words)
         self.run_tool(RUN, "--config", path, "--size", "cached=63", code=2, says=["the capacity allows up to 60"])
 
+    def test_halves(self):
+        for dtype in ("bf16", "f16"):
+            for layout in (PLAIN, PAGED):
+                path = self.write("config.yaml", layout + f"dtype: {dtype}\n")
+                self.run_tool(RUN, "--config", path, "--verify", "--size", "batch=2,query_length=3,cached=21")
+            self.run_tool(RUN, "--config", path, "--verify", "--shared", "--size", "cached=37,shared=32")
+            said = self.run_tool(GEN, "--config", path, "--explain").stdout
+            self.assertIn("48 bytes a key, 768 a page, 3072 a full sequence", said)
+
     def test_what_mha_gen_says_of_the_cache(self):
         path = self.write("config.yaml", PAGED)
         self.run_tool(GEN, "--config", path, "--output", "made")

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <random>
 
 #include "tests/numeric/harness.h"
@@ -58,9 +59,10 @@ class Sequences {
 
   // All sequences begin as forks of one that has most of the common tokens.
   void begin() {
+    const int64_t count = spec_.query_length.max;
     while (lengths_[0] < kCommon - 40) {
-      run(Call::kAppend, {0}, 40, 1);
-      lengths_[0] += 40;
+      run(Call::kAppend, {0}, count, 1);
+      lengths_[0] += count;
     }
     for (int64_t b = 1; b < kBatch; ++b) fork(0, index(b));
   }
@@ -95,9 +97,22 @@ class Sequences {
 
   void rewind() {
     const size_t b = index(pick(kBatch));
+    leave_nan(b);
     const int64_t to = std::max<int64_t>(lengths_[b] - pick(pick(6) == 0 ? 200 : 30), 0);
     check_status(api(), api().sequence_rewind(cache_, numbers_[b], to));
     lengths_[b] = to;
+  }
+
+  // Rows behind the end of a sequence, to be rewound over: nobody may read what is left of them.
+  void leave_nan(size_t b) {
+    const int64_t count = std::min<int64_t>(24, spec_.kv_cache->capacity - lengths_[b]);
+    if (count <= 0) return;
+    const mha_cache_info& info = *kernel_.library().kernel().cache;
+    const std::vector<float> rows(
+        index(count * info.kv_heads * std::max(info.d_head, info.d_value)),
+        std::numeric_limits<float>::quiet_NaN());
+    check_status(api(), api().cache_append(cache_, 0, numbers_[b], count, MHA_F32, rows.data(),
+                                           rows.data()));
   }
 
   // One sequence becomes a fork of another, as far as both have the same tokens.
@@ -247,6 +262,28 @@ TEST(EntryPoints, RotatedAndNormed) {
   expect_right(
       config("op: attention\nheads: 4\nkv_heads: 2\nd_head: 16\nrope: {style: half}\n"
              "qk_norm: {}\nkv_cache: {capacity: 430, layout: paged, page: 32}\n"));
+}
+
+// Pairs of keys whose halves are hidden: sequences end, and windows begin, at any key.
+TEST(EntryPoints, BF16) {
+  expect_right(
+      "version: 1\nname: cached\ndtype: bf16\nbatch: {min: 1, max: 4}\nquery_length: {min: 1, max: "
+      "40}\nmask: {window: {left: 90, right: 0}}\nop: attention\nheads: 4\nkv_heads: 2\n"
+      "d_head: 23\nd_value: 40\nkv_cache: {capacity: 430, layout: paged, page: 32}\n");
+}
+
+TEST(EntryPoints, BF16OfABlock) {
+  expect_right(
+      "version: 1\nname: cached\ndtype: bf16\nbatch: {min: 1, max: 4}\nquery_length: {min: 1, max: "
+      "4}\nmask: {causal: true}\nop: block\nd_model: 64\nheads: 4\nkv_heads: 1\nweights: f32\n"
+      "rope: {style: half}\nqk_norm: {}\nkv_cache: {capacity: 430}\n");
+}
+
+TEST(EntryPoints, F16) {
+  expect_right(
+      "version: 1\nname: cached\ndtype: f16\nbatch: {min: 1, max: 4}\nquery_length: {min: 1, max: "
+      "4}\nmask: {causal: true}\nop: attention\nheads: 6\nkv_heads: 2\nd_head: 40\nd_value: 24\n"
+      "kv_cache: {capacity: 432, layout: paged, page: 16}\n");
 }
 
 // Groups of heads of all sizes, and a KV head that nobody reads.
