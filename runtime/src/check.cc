@@ -56,13 +56,28 @@ bool strides_are_disjoint(const TensorView& view, uint32_t rank) {
   return true;
 }
 
+// Before anything is read of it.
+mha_status check_flags(const mha_tensor_info& info, const mha_tensor& tensor) {
+  const bool may_repeat = (info.flags & MHA_TENSOR_MAY_REPEAT) != 0;
+  const uint32_t known = MHA_STRIDED | (may_repeat ? uint32_t{MHA_REPEATED} : 0u);
+  if ((tensor.flags & ~known) == 0 && tensor.memory == MHA_MEMORY_HOST) return MHA_OK;
+  return mha_internal_fail(
+      MHA_INVALID_ARGUMENT,
+      "%s '%s': flags 0x%x and memory %u; known are MHA_STRIDED%s and MHA_MEMORY_HOST "
+      "(was the struct zeroed before it was filled?)",
+      info.role == MHA_ROLE_OUTPUT ? "output" : "input", info.name, tensor.flags, tensor.memory,
+      may_repeat ? ", MHA_REPEATED" : "");
+}
+
 mha_status check_strides(const mha_tensor_info& info, const mha_tensor& tensor, TensorView* view) {
   const uint32_t rank = info.rank;
+  const bool strided = (tensor.flags & MHA_STRIDED) != 0;
   int64_t elements = 1;
   for (uint32_t i = rank; i-- > 0;) {
-    // Dense; what MHA_STRIDED says replaces it, except on an axis of one element, where any stride
-    // is right.
+    // Dense; with MHA_STRIDED the innermost axis alone, and those of one element, where any stride
+    // is right. Axes that repeat make no tensor large.
     view->strides[i] = elements;
+    if (strided) continue;
     if (__builtin_mul_overflow(elements, view->extents[i], &elements))
       elements = mha::kMaxElements + 1;
     if (elements > mha::kMaxElements) {
@@ -71,11 +86,11 @@ mha_status check_strides(const mha_tensor_info& info, const mha_tensor& tensor, 
     }
   }
   const bool repeated = (tensor.flags & MHA_REPEATED) != 0;
-  if (repeated && (tensor.flags & MHA_STRIDED) == 0) {
+  if (repeated && !strided) {
     return mha_internal_fail(MHA_INVALID_ARGUMENT,
                              "tensor '%s': MHA_REPEATED needs MHA_STRIDED and strides", info.name);
   }
-  if ((tensor.flags & MHA_STRIDED) == 0) return MHA_OK;
+  if (!strided) return MHA_OK;
   if (repeated) view->strides[rank - 1] = 0;
   int64_t last = rank == 0 || repeated ? 0 : view->extents[rank - 1] - 1;
   for (uint32_t i = 0; i + 1 < rank; ++i) {
@@ -130,7 +145,8 @@ mha_status mha_internal_check_starts(const mha_kernel* kernel, const mha_call* c
                              "sequence_starts of kernel '%s' makes no sense: please report this",
                              kernel->info.name);
   }
-  const void* data = mha_internal_tensor(kernel, call, index)->data;
+  const mha_tensor& tensor = *mha_internal_tensor(kernel, call, index);
+  const void* data = tensor.data;
   if (data == nullptr && !required) {
     // At most 2^31 each, so that the product fits.
     lengths->symbol[MHA_SYMBOL_ROWS] = batch * longest;
@@ -140,6 +156,8 @@ mha_status mha_internal_check_starts(const mha_kernel* kernel, const mha_call* c
     return mha_internal_fail(MHA_INVALID_ARGUMENT,
                              "input 'sequence_starts' was not given: its data is NULL");
   }
+  const mha_status known = check_flags(kernel->tensors[index], tensor);
+  if (known != MHA_OK) return known;
   if (reinterpret_cast<uintptr_t>(data) % sizeof(int32_t) != 0) {
     return mha_internal_fail(MHA_MISALIGNED,
                              "input 'sequence_starts' is at %p, which is no multiple of its "
@@ -182,15 +200,8 @@ mha_status mha_internal_check_tensors(const mha_kernel* kernel, const mha_call* 
       return mha_internal_fail(MHA_INVALID_ARGUMENT, "%s '%s' was not given: its data is NULL",
                                what, info.name);
     }
-    const bool may_repeat = (info.flags & MHA_TENSOR_MAY_REPEAT) != 0;
-    const uint32_t known = MHA_STRIDED | (may_repeat ? uint32_t{MHA_REPEATED} : 0u);
-    if ((tensor.flags & ~known) != 0 || tensor.memory != MHA_MEMORY_HOST) {
-      return mha_internal_fail(
-          MHA_INVALID_ARGUMENT,
-          "%s '%s': flags 0x%x and memory %u; known are MHA_STRIDED%s and MHA_MEMORY_HOST "
-          "(was the struct zeroed before it was filled?)",
-          what, info.name, tensor.flags, tensor.memory, may_repeat ? ", MHA_REPEATED" : "");
-    }
+    const mha_status known = check_flags(info, tensor);
+    if (known != MHA_OK) return known;
     const size_t element = mha_internal_dtype_bytes(info.dtype);
     if (element == 0 || info.rank > MHA_MAX_RANK) {
       return mha_internal_fail(

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/src/float_state.h"
 #include "runtime/src/floats.h"
 #include "runtime/src/internal.h"
 
@@ -206,6 +207,7 @@ extern "C" {
 
 mha_status mha_internal_pack(const mha_kernel* kernel, const mha::WeightView* views,
                              mha_weights** result) {
+  const mha::FloatState float_state;
   size_t total = 0;
   for (uint64_t i = 0; i < kernel->pack_count; ++i) {
     if (!makes_sense(kernel, kernel->packs[i])) {

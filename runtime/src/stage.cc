@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "runtime/src/call.h"
+#include "runtime/src/float_state.h"
 
 namespace {
 
@@ -10,6 +11,9 @@ using mha::Call;
 using mha::Lengths;
 using mha::Slot;
 using mha::TensorView;
+
+// Chunks of tasks that a thread gets of a stage, so that none waits long for the last one.
+constexpr int64_t kChunksPerThread = 256;
 
 // A buffer-like argument of a stage, with the storage that its halide_buffer_t points to.
 struct Argument {
@@ -25,6 +29,9 @@ struct StageRun {
   alignas(Argument) unsigned char argument_bytes[MHA_MAX_OPERANDS * sizeof(Argument)];
   int64_t grid[MHA_MAX_GRID];
   int64_t tasks;
+  int64_t chunk;  // tasks that a thread takes at a time
+  int32_t shares;
+  int32_t begun;             // of the shares; atomic
   alignas(64) int64_t next;  // tasks handed out; atomic
   alignas(64) int64_t done;  // atomic
 
@@ -220,16 +227,13 @@ int32_t index_value(const Call& call, int32_t tensor, int64_t b, int64_t low, in
 // What the scalar symbols are for one task; TASK0.. and what follows from the task's sequence.
 // False when the task is a block of queries or keys that its sequence does not have, or of keys
 // that all sequences share.
-bool set_task(const StageRun& run, int64_t task, int32_t* values) {
+bool set_task(const StageRun& run, const int64_t* place, int32_t* values) {
   const Call& call = *run.call;
   const mha_kernel& kernel = *call.kernel;
   int64_t coordinates[MHA_MAX_GRID];
   for (int axis = 0; axis < MHA_MAX_GRID; ++axis) {
-    coordinates[axis] = task % run.grid[axis];
-    task /= run.grid[axis];
-    if (run.stage->reverse >> axis & 1) coordinates[axis] = run.grid[axis] - 1 - coordinates[axis];
-  }
-  for (int axis = 0; axis < MHA_MAX_GRID; ++axis) {
+    coordinates[axis] =
+        run.stage->reverse >> axis & 1 ? run.grid[axis] - 1 - place[axis] : place[axis];
     values[MHA_SYMBOL_TASK0 + axis] = static_cast<int32_t>(coordinates[axis]);
   }
   int32_t queries = static_cast<int32_t>(call.lengths.symbol[MHA_SYMBOL_QUERY]);
@@ -275,10 +279,30 @@ bool set_task(const StageRun& run, int64_t task, int32_t* values) {
   return first < keys && first + tile > call.lengths.symbol[MHA_SYMBOL_SHARED];
 }
 
+// Where `task` lies in the grid.
+void find_place(const StageRun& run, int64_t task, int64_t* place) {
+  for (int axis = 0; axis < MHA_MAX_GRID; ++axis) {
+    place[axis] = task % run.grid[axis];
+    task /= run.grid[axis];
+  }
+}
+
+// That of the task behind it.
+void next_place(const StageRun& run, int64_t* place) {
+  for (int axis = 0; axis < MHA_MAX_GRID; ++axis) {
+    if (++place[axis] < run.grid[axis]) return;
+    place[axis] = 0;
+  }
+}
+
 // One thread's share of a stage: tasks until none is left, or one has failed.
-void run_share(void* context, int32_t index) {
+void run_share(void* context, int32_t) {
   StageRun& run = *static_cast<StageRun*>(context);
   Call& call = *run.call;
+  // Drawn, not the index that a hook gave: two threads with one slot would write over each other.
+  const int32_t index = __atomic_fetch_add(&run.begun, 1, __ATOMIC_RELAXED);
+  if (index >= run.shares) return;
+  const mha::FloatState float_state;
   const mha_stage& stage = *run.stage;
   uint8_t* place = static_cast<uint8_t*>(call.args->workspace) + call.layout.slots_offset +
                    static_cast<size_t>(index) * call.layout.slot_stride;
@@ -302,11 +326,18 @@ void run_share(void* context, int32_t index) {
 
   int64_t done = 0;
   while (__atomic_load_n(&call.failure.code, __ATOMIC_RELAXED) == 0) {
-    const int64_t task = __atomic_fetch_add(&run.next, 1, __ATOMIC_RELAXED);
-    if (task >= run.tasks) break;
-    const int code = set_task(run, task, values) ? stage.run(argv) : 0;
+    const int64_t first = __atomic_fetch_add(&run.next, run.chunk, __ATOMIC_RELAXED);
+    if (first >= run.tasks) break;
+    const int64_t end = first + run.chunk < run.tasks ? first + run.chunk : run.tasks;
+    int64_t task_place[MHA_MAX_GRID];
+    find_place(run, first, task_place);
+    int code = 0;
+    for (int64_t task = first; task < end && code == 0; ++task) {
+      if (set_task(run, task_place, values)) code = stage.run(argv);
+      next_place(run, task_place);
+      ++done;
+    }
     if (code != 0) mha_internal_record(&call.failure, code, "it gave no reason", nullptr);
-    ++done;
   }
   __atomic_fetch_add(&run.done, done, __ATOMIC_RELEASE);
 }
@@ -345,6 +376,7 @@ mha_status mha_internal_run_stage(Call* call, const mha_stage* stage) {
   StageRun run;
   run.call = call;
   run.stage = stage;
+  run.begun = 0;
   run.next = 0;
   run.done = 0;
   bool valid = stage->operand_count <= MHA_MAX_OPERANDS && set_grid(&run);
@@ -358,14 +390,17 @@ mha_status mha_internal_run_stage(Call* call, const mha_stage* stage) {
   }
   if (run.tasks == 0) return MHA_OK;  // none of a prefix that is not there
   const mha_context& context = *call->context;
-  const int32_t shares =
-      run.tasks < context.threads ? static_cast<int32_t>(run.tasks) : context.threads;
-  if (shares <= 1) {
+  run.shares = run.tasks < context.threads ? static_cast<int32_t>(run.tasks) : context.threads;
+  // Where sequences are ragged most tasks may be absent, too short to be handed out one by one.
+  const bool ragged = stage->query_axis >= 0 || stage->key_axis >= 0;
+  const int64_t chunk = ragged ? run.tasks / (int64_t{context.threads} * kChunksPerThread) : 0;
+  run.chunk = chunk < 1 ? 1 : chunk;
+  if (run.shares <= 1) {
     run_share(&run, 0);
   } else if (context.parallel_for != nullptr) {
-    context.parallel_for(context.parallel_for_user, shares, run_share, &run);
+    context.parallel_for(context.parallel_for_user, run.shares, run_share, &run);
   } else {
-    mha_internal_pool_run(context.pool, shares, run_share, &run);
+    mha_internal_pool_run(context.pool, run.shares, run_share, &run);
   }
   if (__atomic_load_n(&run.done, __ATOMIC_ACQUIRE) != run.tasks) {
     mha_internal_record(&call->failure, mha::kHookIncomplete,

@@ -95,6 +95,19 @@ TEST_F(Call, InputMayRepeatByStrideZero) {
   EXPECT_EQ(call.y, call.expected());
 }
 
+// As a mask does that is one for all heads: its indices may be many, its elements are few.
+TEST_F(Call, WhatRepeatsMayHaveAnyNumberOfIndices) {
+  toy.tensors[ToyKernel::kX].axes[0].scale = int64_t{1} << 27;
+  ToyCall call(toy, 3, 5, 8, 1);
+  EXPECT_EQ(call.run(one), MHA_OUT_OF_RANGE);
+  call.args.x.flags = MHA_STRIDED;
+  call.args.x.strides[0] = 0;
+  call.args.x.strides[1] = kToyWidth;
+  ASSERT_EQ(call.run(one), MHA_OK) << mha_last_message();
+  for (size_t b = 1; b < 3; ++b) std::copy_n(call.x.begin(), 20, call.x.begin() + 20 * b);
+  EXPECT_EQ(call.y, call.expected());
+}
+
 TEST_F(Call, AnyStrideIsRightOnAnAxisOfOne) {
   ToyCall call(toy, 1, 4, 8, 1);
   call.args.y.flags = MHA_STRIDED;

@@ -97,6 +97,11 @@ TEST_F(Packed, StartsMustBeThere) {
   EXPECT_NE(std::strstr(mha_last_message(), "sequence_starts"), nullptr) << mha_last_message();
   call.args.query_offset.data = reinterpret_cast<char*>(call.query_offset.data()) + 1;
   EXPECT_EQ(call.run(one), MHA_MISALIGNED);
+  // What another machine's pointer points to is not read.
+  call.args.query_offset.data = reinterpret_cast<void*>(uintptr_t{64});
+  call.args.query_offset.memory = 1;
+  EXPECT_EQ(call.run(one), MHA_INVALID_ARGUMENT);
+  EXPECT_NE(std::strstr(mha_last_message(), "MHA_MEMORY_HOST"), nullptr) << mha_last_message();
 }
 
 // Without the starts a workspace is sized for sequences of the full length.

@@ -1,6 +1,9 @@
 // Contexts: pools, hooks, many callers, fork.
 #include <HalideRuntime.h>
 #include <gtest/gtest.h>
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
 #include <sched.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -299,7 +302,15 @@ TEST(Pool, WorkersTakeNoSignals) {
 
 // --- hooks ---
 struct Hook {
-  enum Kind { kForward, kBackward, kThreads, kFirstOnly, kNothing } kind = kForward;
+  enum Kind {
+    kForward,
+    kBackward,
+    kThreads,
+    kFirstOnly,
+    kFromOne,
+    kAllTheSame,
+    kNothing
+  } kind = kForward;
   std::atomic<int> calls{0};
   std::atomic<int> most{0};
 };
@@ -321,6 +332,15 @@ void hook(void* user, int32_t count, void (*body)(void*, int32_t), void* context
       for (std::thread& thread : threads) thread.join();
       break;
     }
+    case Hook::kFromOne:
+      for (int32_t i = 1; i <= count + 1; ++i) body(context, i);
+      break;
+    case Hook::kAllTheSame: {
+      std::vector<std::thread> threads;
+      for (int32_t i = 0; i < count; ++i) threads.emplace_back([=] { body(context, 7); });
+      for (std::thread& thread : threads) thread.join();
+      break;
+    }
     case Hook::kFirstOnly:
       body(context, 0);
       break;
@@ -331,8 +351,8 @@ void hook(void* user, int32_t count, void (*body)(void*, int32_t), void* context
 
 TEST(Hook, RunsTheLoops) {
   ToyKernel toy;
-  for (const Hook::Kind kind :
-       {Hook::kForward, Hook::kBackward, Hook::kThreads, Hook::kFirstOnly}) {
+  for (const Hook::Kind kind : {Hook::kForward, Hook::kBackward, Hook::kThreads, Hook::kFirstOnly,
+                                Hook::kFromOne, Hook::kAllTheSame}) {
     for (const int32_t threads : {2, 5}) {
       Hook state;
       state.kind = kind;
@@ -348,6 +368,31 @@ TEST(Hook, RunsTheLoops) {
     }
   }
 }
+
+#if defined(__x86_64__)
+// The caller's own rounding and its subnormals reach no task, and are his again afterwards.
+TEST(Context, TasksHaveAFloatingPointStateOfTheirOwn) {
+  ToyKernel toy;
+  const unsigned own = _mm_getcsr();
+  const unsigned odd = own | _MM_ROUND_UP | _MM_FLUSH_ZERO_ON;
+  for (const int32_t threads : {1, 3}) {
+    TestContext context(threads);
+    ToyCall call(toy, 3, 40, 40, threads);
+    std::atomic<int> others{0};
+    ToyKernel::on_task = [&](void**) {
+      if ((_mm_getcsr() & (_MM_ROUND_MASK | _MM_FLUSH_ZERO_MASK)) != 0) ++others;
+      return 0;
+    };
+    _mm_setcsr(odd);
+    const mha_status status = call.run(context);
+    const unsigned after = _mm_getcsr();
+    _mm_setcsr(own);
+    EXPECT_EQ(status, MHA_OK);
+    EXPECT_EQ(others, 0);
+    EXPECT_EQ(after, odd);
+  }
+}
+#endif
 
 TEST(Hook, ThatDoesNothingIsFound) {
   ToyKernel toy;

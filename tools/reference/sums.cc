@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <exception>
+#include <mutex>
 #include <thread>
 #include <vector>
 
@@ -93,14 +95,23 @@ MHA_CLONES double dot_squares(const double* q, const double* q_error, const doub
 
 void parallel_for(int64_t count, const std::function<void(int64_t)>& body) {
   std::atomic<int64_t> next{0};
+  std::mutex mutex;
+  std::exception_ptr failure;  // the first one
   auto work = [&] {
-    for (int64_t i = next++; i < count; i = next++) body(i);
+    try {
+      for (int64_t i = next++; i < count; i = next++) body(i);
+    } catch (...) {
+      next = count;
+      const std::lock_guard lock(mutex);
+      if (!failure) failure = std::current_exception();
+    }
   };
   int64_t threads = std::min<int64_t>(count, std::max(1u, std::thread::hardware_concurrency()));
   std::vector<std::thread> others;
   for (int64_t i = 1; i < threads; ++i) others.emplace_back(work);
   work();
   for (std::thread& thread : others) thread.join();
+  if (failure) std::rethrow_exception(failure);
 }
 
 }  // namespace mha
