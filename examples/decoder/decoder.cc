@@ -34,7 +34,10 @@ Decoder::Decoder(const Kernel& kernel, const Weights& weights, const Model& mode
 
 examples::Linear Decoder::linear(const Weights& weights, const std::string& name, int64_t outputs,
                                  int64_t inputs) const {
-  if (outputs % 16 != 0) throw UserError(name + ": its rows must be a multiple of 16");
+  if (outputs % 16 != 0) {
+    throw UserError(name + ": it has " + std::to_string(outputs) +
+                    " rows, which must be a multiple of 16");
+  }
   const std::vector<float> zeros(static_cast<size_t>(outputs));
   return examples::Linear(weights.get(name, {outputs, inputs}), zeros);
 }

@@ -121,10 +121,11 @@ class Generation {
       throw UserError("--samples: the kernel takes " + std::to_string(shape.most_batch) +
                       " sequences at a time at most");
     }
-    if (prompt + options_.tokens > shape.capacity) {
+    // The last token is not fed back.
+    if (prompt + options_.tokens - 1 > shape.capacity) {
       throw UserError("the cache holds " + std::to_string(shape.capacity) +
                       " tokens of a sequence, fewer than the prompt's " + std::to_string(prompt) +
-                      " and --tokens " + std::to_string(options_.tokens));
+                      " and all but the last of --tokens " + std::to_string(options_.tokens));
     }
   }
 
@@ -190,12 +191,14 @@ int main(int argc, char** argv) {
                        "A model.safetensors of the kernel's shape; default: random weights")
             ->type_name("FILE");
         app.add_option("--layers", options.model.layers, "Of random weights")
+            ->excludes("--weights")
             ->check(CLI::Range(1, 1000))
             ->capture_default_str();
         app.add_option("--prompt", options.prompt, "Token numbers, with commas; default: random")
             ->delimiter(',')
             ->type_name("N,N,...");
         app.add_option("--prompt-length", options.prompt_length, "Of a random prompt")
+            ->excludes("--prompt")
             ->check(CLI::Range(1, 1 << 20))
             ->capture_default_str();
         app.add_option("--tokens", options.tokens, "To generate")

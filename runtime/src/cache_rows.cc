@@ -57,9 +57,9 @@ mha_status check_rows(const mha_cache* cache, int32_t layer, int32_t sequence, i
   if (status == MHA_OK) status = mha_internal_cache_check_sequence(cache, sequence);
   if (status != MHA_OK) return status;
   if (dtype != MHA_F32 && dtype != cache->info.dtype) {
-    return mha_internal_fail(MHA_INVALID_ARGUMENT, "rows of a cache of %s are %s or F32, not %s",
-                             mha_dtype_name(static_cast<mha_dtype>(cache->info.dtype)),
-                             mha_dtype_name(static_cast<mha_dtype>(cache->info.dtype)),
+    const char* own = mha_dtype_name(static_cast<mha_dtype>(cache->info.dtype));
+    return mha_internal_fail(MHA_INVALID_ARGUMENT, "rows of a cache of %s are %s%s, not %s", own,
+                             own, cache->info.dtype == MHA_F32 ? "" : " or F32",
                              mha_dtype_name(static_cast<mha_dtype>(dtype)));
   }
   if (count < 0 || count > cache->info.capacity) {

@@ -300,4 +300,12 @@ bool mha_internal_json_end(Json* json) {
   return json->at == json->end ? true : fail(json, "text after the end");
 }
 
+bool mha_internal_json_is_printable(const char* name) {
+  for (; *name != '\0'; ++name) {
+    const unsigned char c = static_cast<unsigned char>(*name);
+    if (c < 0x20 || c == 0x7F) return false;
+  }
+  return true;
+}
+
 }  // extern "C"

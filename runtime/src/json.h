@@ -27,6 +27,8 @@ char mha_internal_json_peek(mha::Json* json);  // the next character that is no 
 bool mha_internal_json_expect(mha::Json* json, char character);
 // `text` is NUL-terminated and lies where the string stood.
 bool mha_internal_json_string(mha::Json* json, char** text);
+// Whether a text of a file may be shown: it has no control characters.
+bool mha_internal_json_is_printable(const char* text);
 // An integer within [0, 2^63).
 bool mha_internal_json_integer(mha::Json* json, int64_t* value);
 // Any value; strings in it are checked too.

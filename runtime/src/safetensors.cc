@@ -49,14 +49,6 @@ mha_status json_failed(const Json& json) {
                            static_cast<size_t>(json.error_at - json.begin), json.error);
 }
 
-bool is_printable(const char* name) {
-  for (; *name != '\0'; ++name) {
-    const unsigned char c = static_cast<unsigned char>(*name);
-    if (c < 0x20 || c == 0x7F) return false;
-  }
-  return true;
-}
-
 // [n, n, ...] of at most `limit` integers.
 mha_status read_integers(Json* json, int64_t* values, int limit, int* count) {
   bool first = true, more = false;
@@ -117,7 +109,7 @@ mha_status read_entry(Json* json, SafetensorsEntry* entry) {
       if (bits == 0) {
         return mha_internal_fail(MHA_BAD_FILE,
                                  "tensor '%s' has a dtype unknown to this reader: '%.32s'",
-                                 entry->name, is_printable(name) ? name : "?");
+                                 entry->name, mha_internal_json_is_printable(name) ? name : "?");
       }
     } else if (strcmp(key, "shape") == 0) {
       twice = has_shape;
@@ -205,7 +197,7 @@ mha_status read_entries(Json* json, mha_safetensors* file) {
       if (has_metadata) return mha_internal_fail(MHA_BAD_FILE, "the header has __metadata__ twice");
       has_metadata = true;
       status = skip_metadata(json);
-    } else if (!is_printable(name)) {
+    } else if (!mha_internal_json_is_printable(name)) {
       return mha_internal_fail(MHA_BAD_FILE, "tensor %zu has control characters in its name",
                                file->count);
     } else {

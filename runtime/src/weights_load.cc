@@ -218,7 +218,7 @@ mha_status read_index(Load* load, size_t bytes) {
     if (wanted.shard[0] == '\0' || wanted.shard[0] == '.' || strchr(wanted.shard, '/') != nullptr) {
       return mha_internal_fail(
           MHA_BAD_FILE, "the index puts tensor '%s' into '%.200s', which is no file beside it",
-          wanted.name, wanted.shard);
+          wanted.name, mha_internal_json_is_printable(wanted.shard) ? wanted.shard : "?");
     }
   }
   return MHA_OK;

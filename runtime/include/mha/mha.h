@@ -113,8 +113,8 @@ typedef struct mha_call {
 
 /* --- errors and versions --- */
 const char* mha_status_name(mha_status status);
-/* The message of this thread's last failing call; "" when there was none. Valid until the next
- * call. */
+/* The message of this thread's last failing call; "" when there was none. Valid until that
+ * thread's next failing call. */
 const char* mha_last_message(void);
 const char* mha_version(void);
 /* "F32": the name that the safetensors format has for it. */
