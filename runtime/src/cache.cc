@@ -198,11 +198,12 @@ mha_status mha_internal_cache_check_layer(const mha_cache* cache, int32_t layer)
   return mha_internal_fail(MHA_OUT_OF_RANGE, "layer is %d; the cache has %d", layer, cache->layers);
 }
 
-mha_status mha_cache_create(const mha_kernel* kernel, const mha_cache_options* options,
+mha_status mha_cache_create(const mha_kernel* library, const mha_cache_options* options,
                             mha_cache** cache) {
   if (cache == nullptr) return mha_internal_fail(MHA_INVALID_ARGUMENT, "cache is NULL");
   *cache = nullptr;
-  mha_status status = mha_kernel_check(kernel);
+  const mha_kernel* kernel;
+  mha_status status = mha_internal_choose(library, &kernel);
   if (status == MHA_OK) status = check_options(options);
   if (status != MHA_OK) return status;
   if (kernel->cache == nullptr) {

@@ -1,12 +1,13 @@
 // Which instruction sets this process may use: what the processor has and the system saves on a
 // switch.
 #include <stdio.h>
-#include <string.h>
 
 #include "runtime/src/internal.h"
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 
 namespace {
@@ -29,6 +30,15 @@ constexpr FeatureName kFeatureNames[] = {
 
 constexpr bool has_all(uint32_t value, uint32_t bits) { return (value & bits) == bits; }
 constexpr uint32_t bit(int n) { return 1u << n; }
+
+// Linux hands out the tile registers to processes that asked for them: XCR0 alone says that it
+// could. A process that has not asked is not made to: no kernel needs them yet.
+bool may_use_tiles() {
+  constexpr long kGetPermitted = 0x1022;  // ARCH_GET_XCOMP_PERM
+  uint64_t permitted = 0;
+  return syscall(SYS_arch_prctl, kGetPermitted, &permitted) == 0 &&
+         (permitted & (uint64_t{1} << 18)) != 0;  // XTILEDATA
+}
 
 uint64_t detect() {
   uint32_t a, b, c, d;
@@ -73,7 +83,8 @@ uint64_t detect() {
   if (bf16) features |= MHA_CPU_AVX512_BF16;
   if (has_all(a71, bit(4)) && has_all(d7, bit(8))) features |= MHA_CPU_AVX512_VP2;
   if (has_all(d7, bit(23))) features |= MHA_CPU_AVX512_FP16;
-  if (saves_amx && has_all(d7, bit(22) | bit(24) | bit(25))) features |= MHA_CPU_AMX;
+  if (saves_amx && has_all(d7, bit(22) | bit(24) | bit(25)) && may_use_tiles())
+    features |= MHA_CPU_AMX;
   return features;
 }
 
@@ -101,64 +112,19 @@ uint64_t mha_cpu_features(void) {
   return features & ~kKnown;
 }
 
-mha_status mha_kernel_check(const mha_kernel* kernel) {
-  if (kernel == nullptr) return mha_internal_fail(MHA_INVALID_ARGUMENT, "kernel is NULL");
-  if (kernel->abi != MHA_KERNEL_ABI || kernel->struct_size != sizeof(mha_kernel)) {
-    return mha_internal_fail(
-        MHA_ABI_MISMATCH,
-        "the kernel was generated for ABI %u (%u bytes), this runtime (%s) has ABI %u "
-        "(%zu bytes): generate it again with the mha-gen of this runtime",
-        kernel->abi, kernel->struct_size, mha_version(), MHA_KERNEL_ABI, sizeof(mha_kernel));
-  }
-  if (kernel->variant_count < 1 || kernel->variant_count > MHA_MAX_VARIANTS) {
-    return mha_internal_fail(
-        MHA_INTERNAL,
-        "kernel '%s' has %llu variants; the runtime takes 1 to %d: please report this",
-        kernel->info.name, static_cast<unsigned long long>(kernel->variant_count),
-        MHA_MAX_VARIANTS);
-  }
-  for (uint64_t v = 0; v < kernel->variant_count; ++v) {
-    const uint64_t buffers = kernel->variants[v].buffer_count;
-    if (kernel->tensor_count <= MHA_MAX_TENSORS && buffers <= MHA_MAX_BUFFERS) continue;
-    return mha_internal_fail(
-        MHA_INTERNAL,
-        "kernel '%s' has %llu tensors and %llu buffers; the runtime takes %d and %d: "
-        "please report this",
-        kernel->info.name, static_cast<unsigned long long>(kernel->tensor_count),
-        static_cast<unsigned long long>(buffers), MHA_MAX_TENSORS, MHA_MAX_BUFFERS);
-  }
-  const uint64_t missing = kernel->cpu_features & ~mha_cpu_features();
-  if (missing == 0) return MHA_OK;
-  char names[256] = "";
-  uint64_t unnamed = missing;
+void mha_internal_feature_names(uint64_t features, char* text, size_t size) {
   size_t length = 0;
+  text[0] = '\0';
   for (const FeatureName& feature : kFeatureNames) {
-    if ((missing & feature.bit) == 0) continue;
-    unnamed &= ~feature.bit;
+    if ((features & feature.bit) == 0 || length >= size) continue;
+    features &= ~feature.bit;
     length += static_cast<size_t>(
-        snprintf(names + length, sizeof names - length, "%s%s", length ? ", " : "", feature.name));
-    if (length >= sizeof names) break;
+        snprintf(text + length, size - length, "%s%s", length ? ", " : "", feature.name));
   }
-  if (unnamed != 0 && length < sizeof names) {
-    snprintf(names + length, sizeof names - length, "%sfeatures 0x%llx unknown to this runtime",
-             length ? ", " : "", static_cast<unsigned long long>(unnamed));
+  if (features != 0 && length < size) {
+    snprintf(text + length, size - length, "%sfeatures 0x%llx unknown to this runtime",
+             length ? ", " : "", static_cast<unsigned long long>(features));
   }
-  return mha_internal_fail(MHA_UNSUPPORTED_CPU,
-                           "kernel '%s' was generated for target %s; this machine lacks %s",
-                           kernel->info.name, kernel->info.target, names);
-}
-
-mha_status mha_kernel_get_info(const mha_kernel* kernel, mha_kernel_info* info) {
-  if (kernel == nullptr || info == nullptr) {
-    return mha_internal_fail(MHA_INVALID_ARGUMENT, "%s is NULL",
-                             kernel == nullptr ? "kernel" : "info");
-  }
-  // The information of a kernel for another machine is of interest too.
-  if (kernel->abi != MHA_KERNEL_ABI || kernel->struct_size != sizeof(mha_kernel)) {
-    return mha_kernel_check(kernel);
-  }
-  *info = kernel->info;
-  return MHA_OK;
 }
 
 }  // extern "C"

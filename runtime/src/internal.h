@@ -104,7 +104,8 @@ struct mha_weights {
   uint32_t abi;
   uint8_t* data;  // all packed arrays in one block
   size_t bytes;
-  uint8_t** packs;  // one a mha_pack_info
+  uint8_t** packs;       // one a mha_pack_info
+  char packed_for[112];  // "kernel 'x', target zen4": the kernel's own text may be gone
 };
 
 #pragma GCC visibility push(hidden)
@@ -116,6 +117,18 @@ mha_status mha_internal_fail(mha_status status, const char* format, ...)
     __attribute__((format(printf, 2, 3)));
 // Puts "prefix" before this thread's message.
 void mha_internal_prefix_message(const char* prefix);
+
+// --- cpu.cc ---
+// The features as words, into `text`.
+void mha_internal_feature_names(uint64_t features, char* text, size_t size);
+
+// --- target.cc ---
+// The kernel of one target that serves calls of `kernel`, which this machine can run: the one that
+// was chosen, or that is chosen now.
+mha_status mha_internal_choose(const mha_kernel* kernel, const mha_kernel** chosen);
+// The same for questions about sizes, which a kernel for another machine has too, if it is for one
+// target.
+mha_status mha_internal_choose_any(const mha_kernel* kernel, const mha_kernel** chosen);
 
 // --- pool.cc ---
 mha_status mha_internal_pool_create(int32_t threads, mha::Pool** pool);

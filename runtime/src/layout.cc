@@ -200,13 +200,13 @@ mha_status mha_internal_layout(const mha_kernel* kernel, const mha_variant* vari
   return status;
 }
 
-mha_status mha_workspace_size(const mha_kernel* kernel, const void* args, int32_t threads,
+mha_status mha_workspace_size(const mha_kernel* library, const void* args, int32_t threads,
                               size_t* bytes) {
   if (bytes == nullptr) return mha_internal_fail(MHA_INVALID_ARGUMENT, "bytes is NULL");
   *bytes = 0;
-  // Sizes do not depend on this machine: a kernel that it cannot run has them too.
-  mha_status status = mha_kernel_check(kernel);
-  if (status != MHA_OK && status != MHA_UNSUPPORTED_CPU) return status;
+  const mha_kernel* kernel;
+  mha_status status = mha_internal_choose_any(library, &kernel);
+  if (status != MHA_OK) return status;
   if (threads < 1 || threads > mha::kMaxThreads) {
     return mha_internal_fail(MHA_OUT_OF_RANGE,
                              "threads is %d; it may be 1 to %d (mha_context_threads says it)",
@@ -224,12 +224,13 @@ mha_status mha_workspace_size(const mha_kernel* kernel, const void* args, int32_
   return status;
 }
 
-mha_status mha_kernel_variant(const mha_kernel* kernel, int64_t query_length,
+mha_status mha_kernel_variant(const mha_kernel* library, int64_t query_length,
                               mha_variant_info* info) {
   if (info == nullptr) return mha_internal_fail(MHA_INVALID_ARGUMENT, "info is NULL");
   *info = {};
-  mha_status status = mha_kernel_check(kernel);
-  if (status != MHA_OK && status != MHA_UNSUPPORTED_CPU) return status;
+  const mha_kernel* kernel;
+  mha_status status = mha_internal_choose_any(library, &kernel);
+  if (status != MHA_OK) return status;
   Lengths lengths;
   status = resolve(kernel, MHA_SYMBOL_QUERY, query_length, kernel->query_length, &lengths);
   if (status != MHA_OK) return status;

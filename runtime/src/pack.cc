@@ -1,4 +1,5 @@
 // Weights from the model's row-major matrices into the panels that the kernels read.
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -229,6 +230,8 @@ mha_status mha_internal_pack(const mha_kernel* kernel, const mha::WeightView* vi
                              kernel->info.name, total);
   }
   weights->kernel = kernel;
+  snprintf(weights->packed_for, sizeof weights->packed_for, "kernel '%.48s', target %.40s",
+           kernel->info.name, kernel->info.target);
   weights->abi = kernel->abi;
   weights->data = static_cast<uint8_t*>(data);
   weights->bytes = total;

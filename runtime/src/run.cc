@@ -19,8 +19,9 @@ mha_status check_weights(const mha_kernel* kernel, const mha_weights* weights) {
   }
   if (weights->kernel != kernel || weights->abi != kernel->abi) {
     return mha_internal_fail(MHA_INVALID_ARGUMENT,
-                             "args.weights were packed for another kernel than '%s'",
-                             kernel->info.name);
+                             "args.weights were packed for another kernel or target, which is %s; "
+                             "this call runs kernel '%s', target %s",
+                             weights->packed_for, kernel->info.name, kernel->info.target);
   }
   return MHA_OK;
 }
@@ -100,9 +101,10 @@ mha_status run_with_cache(Call* call) {
   return status;
 }
 
-mha_status run_call(const mha_kernel* kernel, mha_context* context, const void* args,
+mha_status run_call(const mha_kernel* library, mha_context* context, const void* args,
                     mha::Entry entry) {
-  mha_status status = mha_kernel_check(kernel);
+  const mha_kernel* kernel;
+  mha_status status = mha_internal_choose(library, &kernel);
   if (status != MHA_OK) return status;
   if (context == nullptr) return mha_internal_fail(MHA_INVALID_ARGUMENT, "context is NULL");
   Call call;

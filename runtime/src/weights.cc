@@ -49,13 +49,14 @@ mha_status mha_internal_check_weight_dtype(const mha_weight_info* info, mha_dtyp
                            mha_dtype_name(dtype));
 }
 
-mha_status mha_weights_create(const mha_kernel* kernel, const mha_weight_array* arrays,
+mha_status mha_weights_create(const mha_kernel* library, const mha_weight_array* arrays,
                               size_t count, mha_weights** weights) {
   if (weights == nullptr) return mha_internal_fail(MHA_INVALID_ARGUMENT, "weights is NULL");
   *weights = nullptr;
-  // Packing is done for the variant that runs here, so that a kernel for a better machine is
+  // Packing is done for the target that runs here, so that a kernel for a better machine is
   // refused now.
-  mha_status status = mha_kernel_check(kernel);
+  const mha_kernel* kernel;
+  mha_status status = mha_internal_choose(library, &kernel);
   if (status != MHA_OK) return status;
   if (arrays == nullptr && count > 0)
     return mha_internal_fail(MHA_INVALID_ARGUMENT, "arrays is NULL");

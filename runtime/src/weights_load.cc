@@ -301,11 +301,12 @@ mha_status load_all(Load* load, const char* path, int32_t layer) {
 
 }  // namespace
 
-extern "C" mha_status mha_weights_load(const mha_kernel* kernel, const char* path, int32_t layer,
+extern "C" mha_status mha_weights_load(const mha_kernel* library, const char* path, int32_t layer,
                                        mha_weights** weights) {
   if (weights == nullptr) return mha_internal_fail(MHA_INVALID_ARGUMENT, "weights is NULL");
   *weights = nullptr;
-  mha_status status = mha_kernel_check(kernel);
+  const mha_kernel* kernel;
+  mha_status status = mha_internal_choose(library, &kernel);
   if (status != MHA_OK) return status;
   if (path == nullptr) return mha_internal_fail(MHA_INVALID_ARGUMENT, "path is NULL");
   if (kernel->weight_count == 0) {

@@ -4,7 +4,8 @@
  * A kernel is a short program: stages, each one ahead-of-time compiled Halide function, called in
  * order on views of the caller's tensors, of packed weights, and of buffers inside the caller's
  * workspace. It may hold that program in several variants, each for a range of query lengths;
- * tensors and packed weights are the same for all. */
+ * tensors and packed weights are the same for all. A library for several targets holds a kernel for
+ * each, and one that stands for them all. */
 #ifndef MHA_KERNEL_H_
 #define MHA_KERNEL_H_
 
@@ -14,7 +15,7 @@
 extern "C" {
 #endif
 
-#define MHA_KERNEL_ABI 4u
+#define MHA_KERNEL_ABI 5u
 
 /* CPU features that a variant needs (all bits of `cpu_features` must be there). */
 enum {
@@ -287,6 +288,14 @@ struct mha_kernel {
       variants;           /* by max_query_length, ascending; the last one's is query_length.max */
   uint64_t variant_count; /* at least 1 */
   const mha_cache_info* cache; /* NULL: none */
+  /* Of the kernel that stands for several: these, the best first; it has their tensors, weights and
+   * cache, but no packs and no variants of its own, and what its info says of the schedule is "".
+   * NULL: the kernel is for one target, info.target. */
+  const mha_kernel* const* targets;
+  uint64_t target_count; /* 0 without targets */
+  /* In writable memory, 0 at first: what was chosen when the kernel was first used, 1 + the index
+   * into targets, or 1 without them. NULL: it is used as it is, whatever MHA_TARGET says. */
+  uint32_t* choice;
 };
 
 /* halide_malloc(bytes) inside a stage takes round_up(bytes, 64) + MHA_SCRATCH_HEADER from the
@@ -295,7 +304,13 @@ struct mha_kernel {
 enum { MHA_SCRATCH_HEADER = 64 };
 
 /* What a kernel may have at most, so that a call needs no allocation. */
-enum { MHA_MAX_TENSORS = 32, MHA_MAX_BUFFERS = 32, MHA_MAX_OPERANDS = 24, MHA_MAX_VARIANTS = 16 };
+enum {
+  MHA_MAX_TENSORS = 32,
+  MHA_MAX_BUFFERS = 32,
+  MHA_MAX_OPERANDS = 24,
+  MHA_MAX_VARIANTS = 16,
+  MHA_MAX_TARGETS = 16
+};
 
 /* The MHA_CPU_* bits of this machine, as far as the system lets a process use them. */
 uint64_t mha_cpu_features(void);

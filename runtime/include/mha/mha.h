@@ -231,15 +231,34 @@ mha_status mha_decode_shared(const mha_kernel* kernel, mha_context* context, con
 /* MHA_OK when this machine can run the kernel and the runtime fits it. */
 mha_status mha_kernel_check(const mha_kernel* kernel);
 
+/* A library may hold its kernel for several targets. When the kernel is first used, by any function
+ * here, the best target that this machine can run is chosen, and stays chosen: weights are packed
+ * for it, and every call runs it. Where the environment variable MHA_TARGET is set and not empty at
+ * that moment, it names the target; one that the library does not hold is MHA_INVALID_ARGUMENT, one
+ * that this machine cannot run MHA_UNSUPPORTED_CPU, and nothing is chosen yet. */
+typedef struct mha_target_info {
+  uint32_t index, count; /* this one, from 0, of so many; the best first */
+  uint32_t runs_here;    /* 1: this machine can run it */
+  uint32_t reserved;
+  const char* name; /* "zen5" */
+  /* The kernel of this target alone. Used in place of the library's, it runs in this target
+   * whatever was chosen, with weights that were packed for it; a cache serves all. */
+  const mha_kernel* kernel;
+} mha_target_info;
+/* Chooses nothing. index: 0 to count - 1; count is filled in for any index. */
+mha_status mha_kernel_target(const mha_kernel* kernel, uint32_t index, mha_target_info* info);
+
 /* What a kernel is. All strings live as long as the kernel. */
 typedef struct mha_kernel_info {
   const char* name;
   const char* spec;            /* canonical JSON of the spec */
-  const char* target;          /* "zen5", "x86-64-v3", ... */
+  const char* target;          /* "zen5", "x86-64-v3", ...: the one that is chosen */
   const char* schedule;        /* the parameters, one line a stage; of each variant, if several */
   const char* schedule_origin; /* "default" or "record" */
   const char* generator;       /* version */
 } mha_kernel_info;
+/* Of a kernel that this machine cannot run too; where it has several targets, `target` then lists
+ * them and the schedule is "". */
 mha_status mha_kernel_get_info(const mha_kernel* kernel, mha_kernel_info* info);
 
 /* A kernel for a range of lengths may hold its stages in several variants, each arranged for a
