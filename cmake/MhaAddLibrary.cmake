@@ -1,11 +1,12 @@
-# mha_add_library(NAME CONFIG file.yaml [TARGET target] [THREADS n] [SCHEDULES dir])
+# mha_add_library(NAME CONFIG file.yaml [TARGET target...] [THREADS n] [SCHEDULES dir])
 #
 # Generates the kernel library of a config at build time and makes it a CMake target: link NAME and include
 # "NAME.h". NAME is the `name` of the config. The library is made again when the config, one of its tuned
 # records or the generator changes.
 #
-#   TARGET     the machine to generate for ("x86-64-v3", "zen5", ...); default: `targets` of the config, which
-#              defaults to the build machine, so that a cross-compiling project must say it somewhere.
+#   TARGET     the machine to generate for ("x86-64-v3", "zen5", ...), or several: the best that the machine
+#              can run is chosen at run time; default: `targets` of the config, which defaults to the build
+#              machine, so that a cross-compiling project must say it somewhere.
 #   THREADS    the thread count that the schedule should expect.
 #   SCHEDULES  a folder of tuned records; default: mha-records/ beside the config.
 #
@@ -37,7 +38,7 @@ function(_mha_find_generator out)
 endfunction()
 
 function(mha_add_library name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "" "CONFIG;TARGET;THREADS;SCHEDULES" "")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "CONFIG;THREADS;SCHEDULES" "TARGET")
   if(arg_UNPARSED_ARGUMENTS)
     message(FATAL_ERROR "mha_add_library(${name}): unknown argument ${arg_UNPARSED_ARGUMENTS}")
   endif()
@@ -69,9 +70,9 @@ function(mha_add_library name)
 
   set(folder "${CMAKE_CURRENT_BINARY_DIR}/mha-generated")
   set(command --quiet --config "${arg_CONFIG}" --output "${folder}")
-  if(arg_TARGET)
-    list(APPEND command --target "${arg_TARGET}")
-  endif()
+  foreach(target IN LISTS arg_TARGET)
+    list(APPEND command --target "${target}")
+  endforeach()
   if(arg_THREADS)
     list(APPEND command --threads "${arg_THREADS}")
   endif()

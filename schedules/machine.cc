@@ -40,9 +40,9 @@ constexpr std::array<Row, 6> kRows = {{
     {"sapphirerapids", 16, 32, 2, true, 48, 2 << 10, 60 << 10, kZen4 | MHA_CPU_AVX512_FP16},
 }};
 
-// Where a machine fits several rows, the last of these that it fits.
-constexpr std::array<const char*, 6> kHostOrder = {"x86-64-v2", "x86-64-v3",      "x86-64-v4",
-                                                   "zen4",      "sapphirerapids", "zen5"};
+// Where a machine fits several rows, the last of these that it fits is the best.
+constexpr std::array<const char*, 6> kBestLast = {"x86-64-v2", "x86-64-v3",      "x86-64-v4",
+                                                  "zen4",      "sapphirerapids", "zen5"};
 
 Machine machine_of(const Row& row) {
   Machine machine;
@@ -137,10 +137,23 @@ std::optional<Machine> named_machine(const std::string& target) {
   return machine_of(*row);
 }
 
+std::vector<Machine> best_first(std::vector<Machine> machines) {
+  const auto rank = [](const Machine& machine) {
+    return std::find(kBestLast.begin(), kBestLast.end(), machine.target) - kBestLast.begin();
+  };
+  std::stable_sort(machines.begin(), machines.end(),
+                   [&](const Machine& a, const Machine& b) { return rank(a) > rank(b); });
+  machines.erase(
+      std::unique(machines.begin(), machines.end(),
+                  [](const Machine& a, const Machine& b) { return a.target == b.target; }),
+      machines.end());
+  return machines;
+}
+
 Machine host_machine() {
   const uint64_t features = host_features();
   Machine machine = machine_of(kRows[0]);
-  for (const char* target : kHostOrder) {
+  for (const char* target : kBestLast) {
     const Machine candidate = *named_machine(target);
     if ((candidate.cpu_features & ~features) == 0) machine = candidate;
   }

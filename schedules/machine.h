@@ -28,6 +28,10 @@ bool has_bf16_dot(const Machine& machine);
 std::vector<std::string> named_targets();
 std::optional<Machine> named_machine(const std::string& target);
 
+// The machines in the order in which a library tries them: none before one that is better where
+// both run. Of two with the same target the first one given stays.
+std::vector<Machine> best_first(std::vector<Machine> machines);
+
 // The best named target that this process can run, with this machine's caches.
 Machine host_machine();
 

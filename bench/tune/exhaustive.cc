@@ -133,7 +133,7 @@ class Exhaustive : public BenchCommand {
 
   void measure(const Survey& survey, const Subject& subject, Database& database, Console& console) {
     GenerateOptions generate;
-    generate.target = "host";
+    generate.targets = {"host"};
     generate.threads = 1;
     ProcessLab lab(survey.spec, stage_names(survey.plan), generate,
                    make_workload(survey.spec, max_lengths(survey.spec), 1, 1), {});

@@ -31,7 +31,7 @@ TuneCase::TuneCase(const std::string& config, int threads)
 
 std::unique_ptr<ProcessLab> TuneCase::lab(const LabOptions& options) const {
   GenerateOptions generate;
-  generate.target = "host";
+  generate.targets = {"host"};
   generate.threads = threads;
   return std::make_unique<ProcessLab>(spec, stage_names(plan), generate, workload, options);
 }

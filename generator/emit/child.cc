@@ -2,18 +2,22 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <exception>
 #include <iostream>
+#include <memory>
 #include <new>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "generator/spec/error.h"
@@ -35,7 +39,8 @@ std::string from_binary(const json& value) {
   return std::string(bytes.begin(), bytes.end());
 }
 
-json to_json(const Generated& generated) {
+json to_json(const Part& part) {
+  const Generated& generated = part.generated;
   json message = {{"kind", kResult}};
   message["name"] = to_binary(generated.name);
   message["target"] = to_binary(generated.target);
@@ -46,11 +51,16 @@ json to_json(const Generated& generated) {
   for (const auto& [name, bytes] : generated.files) {
     message["files"].push_back({to_binary(name), to_binary(bytes)});
   }
+  message["objects"] = json::array();
+  for (const Object& object : part.objects) {
+    message["objects"].push_back({to_binary(object.name), to_binary(object.bytes)});
+  }
   return message;
 }
 
-Generated from_json(const json& message) {
-  Generated generated;
+Part from_json(const json& message) {
+  Part part;
+  Generated& generated = part.generated;
   generated.name = from_binary(message.at("name"));
   generated.target = from_binary(message.at("target"));
   generated.origin = from_binary(message.at("origin"));
@@ -59,14 +69,17 @@ Generated from_json(const json& message) {
   for (const json& file : message.at("files")) {
     generated.files[from_binary(file.at(0))] = from_binary(file.at(1));
   }
-  return generated;
+  for (const json& object : message.at("objects")) {
+    part.objects.push_back({from_binary(object.at(0)), from_binary(object.at(1))});
+  }
+  return part;
 }
 
 json failure(Kind kind, const std::string& what) {
   return {{"kind", kind}, {"what", to_binary(what)}};
 }
 
-json outcome(const std::function<Generated()>& work) {
+json outcome(const std::function<Part()>& work) {
   try {
     return to_json(work());
   } catch (const ConfigError& error) {
@@ -85,7 +98,7 @@ json outcome(const std::function<Generated()>& work) {
 }
 
 // The child's side; returns its exit status.
-int child(const std::function<Generated()>& work, int out, pid_t parent) {
+int child(const std::function<Part()>& work, int out, pid_t parent) {
   // Nobody would read the result of an orphan.
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) return 1;
@@ -107,22 +120,6 @@ int child(const std::function<Generated()>& work, int out, pid_t parent) {
   return 0;
 }
 
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  ~Descriptor() { reset(); }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int get() const { return fd_; }
-  void reset() {
-    if (fd_ >= 0) close(fd_);
-    fd_ = -1;
-  }
-
- private:
-  int fd_;
-};
-
 [[noreturn]] void throw_death(int status) {
   if (WIFSIGNALED(status)) {
     const int signal = WTERMSIG(status);
@@ -137,48 +134,117 @@ class Descriptor {
                       std::to_string(WEXITSTATUS(status)) + " and without a result");
 }
 
+// A child at work, from its start to its end. One that is not waited for is ended.
+class Child {
+ public:
+  explicit Child(const std::function<Part()>& work) {
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0)
+      throw SystemError(std::string("cannot make a pipe: ") + strerror(errno));
+    // What is buffered here must not be written twice.
+    std::fflush(nullptr);
+    const pid_t parent = getpid();
+    pid_ = fork();
+    const int error = errno;
+    if (pid_ == 0) {
+      close(ends[0]);
+      _exit(child(work, ends[1], parent));
+    }
+    close(ends[1]);
+    in_ = ends[0];
+    if (pid_ > 0) return;
+    close(in_);
+    throw SystemError(std::string("cannot start a process: ") + strerror(error));
+  }
+  ~Child() {
+    close(in_);
+    if (pid_ < 0) return;
+    kill(pid_, SIGKILL);
+    wait();
+  }
+  Child(const Child&) = delete;
+  Child& operator=(const Child&) = delete;
+
+  int descriptor() const { return in_; }
+  bool done() const { return done_; }
+
+  // Takes in what there is; blocks where there is nothing.
+  void read_some() {
+    std::vector<uint8_t> piece(1 << 16);
+    const ssize_t n = read(in_, piece.data(), piece.size());
+    if (n < 0 && errno == EINTR) return;
+    done_ = n <= 0;
+    if (n > 0) bytes_.insert(bytes_.end(), piece.begin(), piece.begin() + n);
+  }
+
+  // When done.
+  Part result() {
+    const int status = wait();
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0 || bytes_.empty()) throw_death(status);
+    const json message = json::from_cbor(bytes_);
+    switch (message.at("kind").get<int>()) {
+      case kResult:
+        return from_json(message);
+      case kConfigError:
+        throw ConfigError(from_binary(message.at("what")));
+      case kUserError:
+        throw UserError(from_binary(message.at("what")));
+      case kSystemError:
+        throw SystemError(from_binary(message.at("what")));
+      default:
+        throw InternalError(from_binary(message.at("what")));
+    }
+  }
+
+ private:
+  int wait() {
+    int status = 0;
+    while (waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
+    }
+    pid_ = -1;
+    return status;
+  }
+
+  int in_ = -1;
+  pid_t pid_ = -1;
+  bool done_ = false;
+  std::vector<uint8_t> bytes_;
+};
+
 }  // namespace
 
+std::vector<Part> run_in_children(const std::vector<std::function<Part()>>& work, int at_once) {
+  std::vector<std::unique_ptr<Child>> children;
+  std::vector<Part> parts;
+  const size_t most = static_cast<size_t>(std::max(at_once, 1));
+  while (parts.size() < work.size()) {
+    std::vector<pollfd> waiting;
+    std::vector<Child*> busy;
+    for (const auto& child : children) {
+      if (child == nullptr || child->done()) continue;
+      waiting.push_back({child->descriptor(), POLLIN, 0});
+      busy.push_back(child.get());
+    }
+    if (busy.size() < most && children.size() < work.size()) {
+      children.push_back(std::make_unique<Child>(work[children.size()]));
+      continue;
+    }
+    if (!busy.empty() && poll(waiting.data(), waiting.size(), -1) > 0) {
+      for (size_t i = 0; i < busy.size(); ++i) {
+        if (waiting[i].revents != 0) busy[i]->read_some();
+      }
+    }
+    while (parts.size() < children.size() && children[parts.size()]->done()) {
+      std::unique_ptr<Child>& next = children[parts.size()];
+      parts.push_back(next->result());
+      next.reset();
+    }
+  }
+  return parts;
+}
+
 Generated run_in_child(const std::function<Generated()>& work) {
-  int ends[2];
-  if (pipe2(ends, O_CLOEXEC) != 0)
-    throw SystemError(std::string("cannot make a pipe: ") + strerror(errno));
-  Descriptor in(ends[0]), out(ends[1]);
-  // What is buffered here must not be written twice.
-  std::fflush(nullptr);
-  const pid_t parent = getpid();
-  const pid_t pid = fork();
-  if (pid < 0) throw SystemError(std::string("cannot start a process: ") + strerror(errno));
-  if (pid == 0) {
-    in.reset();
-    _exit(child(work, out.get(), parent));
-  }
-  out.reset();
-  std::vector<uint8_t> bytes;
-  std::vector<uint8_t> piece(1 << 16);
-  for (;;) {
-    const ssize_t n = read(in.get(), piece.data(), piece.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) break;
-    bytes.insert(bytes.end(), piece.begin(), piece.begin() + n);
-  }
-  int status = 0;
-  while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
-  }
-  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0 || bytes.empty()) throw_death(status);
-  const json message = json::from_cbor(bytes);
-  switch (message.at("kind").get<int>()) {
-    case kResult:
-      return from_json(message);
-    case kConfigError:
-      throw ConfigError(from_binary(message.at("what")));
-    case kUserError:
-      throw UserError(from_binary(message.at("what")));
-    case kSystemError:
-      throw SystemError(from_binary(message.at("what")));
-    default:
-      throw InternalError(from_binary(message.at("what")));
-  }
+  return std::move(run_in_children({[&] { return Part{work(), {}}; }}, 1)[0].generated);
 }
 
 }  // namespace mha

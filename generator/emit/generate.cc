@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <functional>
 #include <iterator>
 #include <optional>
 #include <utility>
@@ -21,6 +22,7 @@
 #include "schedules/lengths.h"
 #include "schedules/machine.h"
 #include "schedules/schedule.h"
+#include "schedules/usable_cpus.h"
 
 namespace mha {
 namespace {
@@ -36,27 +38,42 @@ std::string config_text(const Spec& spec) {
 
 std::string known_targets() { return fmt::format("host, {}", fmt::join(named_targets(), ", ")); }
 
-Machine resolve_machine(const Spec& spec, const GenerateOptions& options) {
-  std::string target = options.target;
-  if (target.empty()) {
-    if (spec.targets.size() > 1) {
-      throw ConfigError(format_diagnostics(
-          {{spec.where("targets"),
-            fmt::format("targets: a library holds one variant in this version, {} are asked for",
-                        spec.targets.size()),
-            "name one here, or choose one with --target"}},
-          config_text(spec)));
-    }
-    target = spec.targets.empty() ? "host" : spec.targets.front();
-  }
-  if (target == "host") return host_machine();
+struct NamedMachine {
+  std::string name;  // as it was asked for: "host"
+  Machine machine;
+};
+
+NamedMachine resolve_machine(const Spec& spec, const std::string& target) {
+  if (target == "host") return {target, host_machine()};
   const std::optional<Machine> machine = named_machine(target);
-  if (machine) return *machine;
+  if (machine) return {target, *machine};
   throw ConfigError(format_diagnostics(
       {{spec.where("targets"),
         fmt::format("targets: no code is generated for '{}' in this version", target),
         "one of " + known_targets()}},
       config_text(spec)));
+}
+
+// The best first, none twice: where `host` is one of the targets that are named too, this machine's
+// caches count.
+std::vector<NamedMachine> resolve_machines(const Spec& spec, const GenerateOptions& options) {
+  std::vector<std::string> names = options.targets.empty() ? spec.targets : options.targets;
+  if (names.empty()) names = {"host"};
+  std::stable_partition(names.begin(), names.end(),
+                        [](const std::string& name) { return name == "host"; });
+  std::vector<NamedMachine> named;
+  std::vector<Machine> machines;
+  for (const std::string& name : names) {
+    named.push_back(resolve_machine(spec, name));
+    machines.push_back(named.back().machine);
+  }
+  std::vector<NamedMachine> ordered;
+  for (const Machine& machine : best_first(machines)) {
+    ordered.push_back(*std::find_if(named.begin(), named.end(), [&](const NamedMachine& one) {
+      return one.machine.target == machine.target;
+    }));
+  }
+  return ordered;
 }
 
 std::vector<LengthVariant> choose_variants(const Spec& spec, const Plan& plan,
@@ -96,9 +113,9 @@ void check_buffers(const Spec& spec, const Program& program, const Plan& plan) {
   }
 }
 
-Generated generate_here(const Spec& spec, const GenerateOptions& options) {
+Part generate_here(const Spec& spec, const Machine& machine, const TargetPlace& place,
+                   const GenerateOptions& options) {
   quiet_halide();
-  const Machine machine = resolve_machine(spec, options);
   const LowerResult lowered = lower(spec);
   if (!lowered.plan) throw ConfigError(format_diagnostics(lowered.problems, config_text(spec)));
   const Plan& plan = *lowered.plan;
@@ -127,7 +144,7 @@ Generated generate_here(const Spec& spec, const GenerateOptions& options) {
       variants.push_back({own, schedule, std::move(program), {}, {}});
       check_buffers(spec, variants.back().program, own);
     }
-    return make_library(spec, plan, machine, std::move(variants), lowered.mlir_after, options);
+    return make_part(spec, plan, machine, place, std::move(variants), lowered.mlir_after, options);
   } catch (const Halide::Error& error) {  // which is no std::exception
     throw InternalError(fmt::format("Halide: {}", error.what()));
   }
@@ -141,8 +158,8 @@ const std::vector<std::string>& emit_kinds() {
 }
 
 void check_options(const GenerateOptions& options) {
-  const std::string& target = options.target;
-  if (!target.empty() && target != "host" && !named_machine(target)) {
+  for (const std::string& target : options.targets) {
+    if (target == "host" || named_machine(target)) continue;
     throw UserError(fmt::format("unknown target '{}'; known are {}", target, known_targets()));
   }
   const auto& autoschedulers = halide_autoschedulers();
@@ -165,12 +182,31 @@ Generation resolve(const Spec& spec, const GenerateOptions& options) {
   check_options(options);
   const LowerResult lowered = lower(spec);
   if (!lowered.plan) throw ConfigError(format_diagnostics(lowered.problems, config_text(spec)));
-  return {*lowered.plan, resolve_machine(spec, options)};
+  const std::vector<NamedMachine> machines = resolve_machines(spec, options);
+  const uint64_t here = host_machine().cpu_features;
+  const auto runs = std::find_if(machines.begin(), machines.end(), [&](const NamedMachine& one) {
+    return (one.machine.cpu_features & ~here) == 0;
+  });
+  const NamedMachine& best = runs == machines.end() ? machines.front() : *runs;
+  return {*lowered.plan, best.machine, best.name};
 }
 
 Generated generate(const Spec& spec, const GenerateOptions& options) {
   check_options(options);
-  return run_in_child([&] { return generate_here(spec, options); });
+  const std::vector<NamedMachine> machines = resolve_machines(spec, options);
+  if (machines.size() > 1 && (options.schedule || !options.variants.empty())) {
+    throw InternalError("a schedule is given, and more than one target");
+  }
+  TargetPlace place;
+  for (const NamedMachine& one : machines) place.targets.push_back(one.machine.target);
+  std::vector<std::function<Part()>> work;
+  for (const NamedMachine& one : machines) {
+    work.push_back([&spec, &options, &one, place] {
+      return generate_here(spec, one.machine, place, options);
+    });
+    ++place.index;
+  }
+  return join_parts(run_in_children(work, usable_cpus()), options);
 }
 
 }  // namespace mha

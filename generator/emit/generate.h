@@ -17,12 +17,13 @@
 namespace mha {
 
 struct GenerateOptions {
-  std::string target;          // a named target or "host"; empty: the spec's
-  int threads = 0;             // that the schedule should expect; 0: one
-  std::string schedules_dir;   // where records are read; empty: see record_directories()
-  std::set<std::string> emit;  // of emit_kinds(): further files
-  bool explain_only = false;   // no code generation: `files` stays empty
-  // One of these, and no record is looked for: a schedule for all lengths, or one for each range.
+  std::vector<std::string> targets;  // named targets or "host"; empty: the spec's
+  int threads = 0;                   // that the schedule should expect; 0: one
+  std::string schedules_dir;         // where records are read; empty: see record_directories()
+  std::set<std::string> emit;        // of emit_kinds(): further files
+  bool explain_only = false;         // no code generation: `files` stays empty
+  // For one target. One of these, and no record is looked for: a schedule for all lengths, or one
+  // for each range.
   std::optional<Schedule> schedule;
   std::vector<LengthVariant> variants;
   // One of halide_autoschedulers(), which arranges the stage attention instead of the schedule.
@@ -32,10 +33,11 @@ struct GenerateOptions {
 
 struct Generated {
   std::string name;
-  std::string target;       // resolved: never "host"
-  std::string origin;       // of the schedule: "default", "record" or an autoscheduler
-  std::string manifest;     // JSON, as in manifest.json
-  std::string explanation;  // the same for people, ends with a newline
+  std::string target;  // resolved: never "host"; of several the best first: "zen4, x86-64-v3"
+  // Of the schedule: "default", "record" or an autoscheduler; "of each target" where they differ.
+  std::string origin;
+  std::string manifest;                      // JSON, as in manifest.json
+  std::string explanation;                   // the same for people, ends with a newline
   std::map<std::string, std::string> files;  // name -> bytes: libNAME.a, NAME.h, manifest.json, ...
 };
 
@@ -45,18 +47,19 @@ class ConfigError : public UserError {
   using UserError::UserError;
 };
 
-// Works in a child process, because Halide's name counters are global and the bytes must not depend
-// on what was generated before: call it while the process has one thread. Same spec, records and
-// options give the same bytes. Throws UserError (of it ConfigError) for what the spec, a record or
-// an option asks for and cannot have, SystemError when the system gave up (no memory, no
-// processes), InternalError on bugs of ours.
+// Works in a child process for each target, several at a time, because Halide's name counters are
+// global and the bytes must not depend on what was generated before: call it while the process has
+// one thread. Same spec, records and options give the same bytes. Throws UserError (of it
+// ConfigError) for what the spec, a record or an option asks for and cannot have, SystemError when
+// the system gave up (no memory, no processes), InternalError on bugs of ours.
 Generated generate(const Spec& spec, const GenerateOptions& options);
 
-// What generate() starts from: the plan, and the machine that the options or else the spec name.
-// Throws as it does.
+// What generate() starts from: the plan, and the machine that the options or else the spec name. Of
+// several targets it is the best one that runs here, or the best one. Throws as generate() does.
 struct Generation {
   Plan plan;
   Machine machine;
+  std::string target;  // as the machine was named: "host"
 };
 Generation resolve(const Spec& spec, const GenerateOptions& options);
 

@@ -5,8 +5,10 @@
 #include <llvm/Config/llvm-config.h>
 
 #include <algorithm>
+#include <cmath>
 #include <sstream>
 
+#include "generator/emit/bound.h"
 #include "generator/emit/cache_text.h"
 #include "generator/emit/cost.h"
 #include "generator/emit/header.h"
@@ -239,7 +241,7 @@ ordered_json make_manifest(const ManifestInput& input) {
     }
   }
 
-  manifest["footprint"] = {{"archive_bytes", input.archive_bytes},
+  manifest["footprint"] = {{"archive_bytes", 0},
                            {"packed_weight_bytes", pack_bytes(variant.program)},
                            {"workspace_bytes", workspace_bytes(input, input.threads)},
                            {"workspace",
@@ -261,6 +263,11 @@ ordered_json make_manifest(const ManifestInput& input) {
                           {"full", blocks.full}};
   }
   manifest["largest_call"] = call;
+  const Bound bound = predicted_bound(plan, machine, lengths);
+  manifest["bound"] = {{"flops_per_cycle", bound.flops_per_cycle},
+                       {"product_cycles", std::llround(bound.product_cycles)},
+                       {"exp_cycles", std::llround(bound.exp_cycles)},
+                       {"percent_of_peak", std::round(bound.percent_of_peak * 10) / 10}};
   return manifest;
 }
 
@@ -336,11 +343,15 @@ std::string explain(const ManifestInput& input) {
   if (!largest.program.packs.empty()) {
     text += fmt::format("packed weights: {} bytes\n", grouped(pack_bytes(largest.program)));
   }
-  if (input.archive_bytes > 0)
-    text += fmt::format("archive: {} bytes\n", grouped(input.archive_bytes));
   text += fmt::format("\nlargest call (B = {}, Lq = {}, Lk = {}): {} FLOPs, {} bytes of operands\n",
                       lengths.batch, lengths.query, lengths.key, grouped(call_flops(plan, lengths)),
                       grouped(call_bytes(plan, lengths)));
+  const Bound bound = predicted_bound(plan, machine, lengths);
+  text += fmt::format(
+      "  predicted bound on one core: {} cycles of products ({} FLOPs a cycle) and {} of "
+      "exponentials, {:.1f} % of the peak\n",
+      grouped(std::llround(bound.product_cycles)), bound.flops_per_cycle,
+      grouped(std::llround(bound.exp_cycles)), bound.percent_of_peak);
   return text;
 }
 

@@ -27,7 +27,6 @@ struct ManifestInput {
   const Machine& machine;
   const std::vector<Variant>& variants;
   int threads = 1;
-  int64_t archive_bytes = 0;
   // The one that the largest call gets.
   const Variant& largest() const { return variants.back(); }
 };
@@ -38,6 +37,7 @@ int64_t workspace_bytes(const ManifestInput& input, int threads);
 // Of the largest call, with all keys there.
 BlockCount count_blocks(const Plan& plan, int64_t query_block, int64_t key_block, int64_t key_tile);
 
+// Of one target; footprint.archive_bytes is left to join_manifests().
 nlohmann::ordered_json make_manifest(const ManifestInput& input);
 std::string explain(const ManifestInput& input);
 

@@ -14,12 +14,12 @@
 #include <llvm/Target/TargetOptions.h>
 
 #include <cstddef>
-#include <cstring>
 #include <map>
 #include <memory>
 #include <optional>
-#include <type_traits>
+#include <utility>
 
+#include "generator/emit/table_rows.h"
 #include "generator/emit/version.h"
 #include "generator/spec/error.h"
 #include "generator/spec/parse.h"
@@ -28,53 +28,7 @@
 namespace mha {
 namespace {
 
-// The tables are the runtime's own structs, filled in here and copied byte by byte with their
-// pointers made symbolic, so that a change of kernel.h reaches the generated objects by itself.
-// That wants generator and generated code to lay out a struct alike:
-static_assert(sizeof(void*) == 8 && sizeof(size_t) == 8 &&
-                  __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
-              "the generator runs on 64-bit little-endian machines only");
-
 constexpr char kTriple[] = "x86_64-unknown-linux-gnu";
-
-// An array of one of kernel.h's structs on its way into the object.
-template <typename T>
-class Rows {
-  static_assert(std::is_trivially_copyable_v<T>);
-
- public:
-  // Padding between fields is zero too: same inputs, same bytes.
-  explicit Rows(size_t count) : bytes_(count * sizeof(T)) {}
-
-  size_t size() const { return bytes_.size() / sizeof(T); }
-  T& operator[](size_t i) { return reinterpret_cast<T*>(bytes_.data())[i]; }
-  // The pointer at `offset` bytes into row i will be that of `target`.
-  void point(size_t i, size_t offset, llvm::Constant* target) {
-    pointers_[i * sizeof(T) + offset] = target;
-  }
-
-  llvm::Constant* constant(llvm::LLVMContext& context) const {
-    std::vector<llvm::Constant*> pieces;
-    size_t done = 0;
-    const auto copy_until = [&](size_t end) {
-      if (end == done) return;
-      pieces.push_back(llvm::ConstantDataArray::get(
-          context, llvm::ArrayRef<uint8_t>(bytes_.data() + done, end - done)));
-      done = end;
-    };
-    for (const auto& [offset, target] : pointers_) {
-      copy_until(offset);
-      pieces.push_back(target);
-      done += sizeof(void*);
-    }
-    copy_until(bytes_.size());
-    return llvm::ConstantStruct::getAnon(context, pieces, /*Packed=*/true);
-  }
-
- private:
-  std::vector<uint8_t> bytes_;
-  std::map<size_t, llvm::Constant*> pointers_;
-};
 
 static_assert(int{MHA_SYMBOL_STARTS} == int(Symbol::kStarts) &&
               int{MHA_SYMBOL_TASK0} == int(Symbol::kTask0) &&
@@ -114,15 +68,16 @@ class Builder {
       : kernel_(kernel),
         program_(kernel.variants.back().program),
         name_(kernel.plan.name),
-        module_(name_ + "_kernel", context_) {
-    module_.setSourceFileName(name_ + "_kernel");
+        suffix_(kernel.place.suffix()),
+        module_(name_ + "_kernel" + suffix_, context_) {
+    module_.setSourceFileName(name_ + "_kernel" + suffix_);
     module_.setTargetTriple(kTriple);
     module_.setPICLevel(llvm::PICLevel::BigPIC);
   }
 
   std::string object() {
     make_kernel();
-    make_entry_points();
+    if (global_ != nullptr) make_entry_points();
     return compile();
   }
 
@@ -327,8 +282,9 @@ class Builder {
       const Stage& stage = from[i];
       require(stage.grid.size() <= MHA_MAX_GRID,
               "stage '" + stage.name + "' has too many grid axes");
-      auto* run = llvm::Function::Create(type, llvm::GlobalValue::ExternalLinkage,
-                                         stage_wrapper_name(name_, stage.name + suffix), module_);
+      auto* run =
+          llvm::Function::Create(type, llvm::GlobalValue::ExternalLinkage,
+                                 stage_wrapper_name(name_, stage.name + suffix_ + suffix), module_);
       run->setVisibility(llvm::GlobalValue::HiddenVisibility);
       rows.point(i, offsetof(mha_stage, name), string(stage.name));
       rows.point(i, offsetof(mha_stage, run), run);
@@ -420,12 +376,63 @@ class Builder {
     list(offsetof(mha_kernel, packs), kernel.pack_count, packs(), "packs");
     list(offsetof(mha_kernel, variants), kernel.variant_count, variants(), "variants");
     rows.point(0, offsetof(mha_kernel, cache), table(cache(), "cache"));
+    if (!kernel_.place.several()) {
+      rows.point(0, offsetof(mha_kernel, choice), choice());
+      global_ = publish(rows, name_ + "_kernel", llvm::GlobalValue::DefaultVisibility);
+      return;
+    }
+    llvm::GlobalVariable* own =
+        publish(rows, name_ + "_kernel" + suffix_, llvm::GlobalValue::HiddenVisibility);
+    if (kernel_.place.index == 0) make_front(std::move(rows), own);
+  }
+
+  // The kernel that stands for those of all targets: `rows` is the best one's, `own`.
+  void make_front(Rows<mha_kernel> rows, llvm::GlobalVariable* own) {
+    const size_t count = kernel_.place.targets.size();
+    require(count <= MHA_MAX_TARGETS, "more targets than the runtime takes");
+    Rows<const mha_kernel*> list(count);
+    for (size_t i = 0; i < count; ++i) {
+      llvm::GlobalVariable* target = own;
+      if (i > 0) {
+        target = new llvm::GlobalVariable(module_, own->getValueType(), /*isConstant=*/true,
+                                          llvm::GlobalValue::ExternalLinkage, nullptr,
+                                          name_ + "_kernel" + kernel_.place.suffix(i));
+        target->setVisibility(llvm::GlobalValue::HiddenVisibility);
+      }
+      list.point(i, 0, target);
+    }
+    const auto info = [&](size_t offset, const std::string& text) {
+      rows.point(0, offsetof(mha_kernel, info) + offset, string(text));
+    };
+    info(offsetof(mha_kernel_info, target), kernel_.place.text());
+    info(offsetof(mha_kernel_info, schedule), "");
+    info(offsetof(mha_kernel_info, schedule_origin), "");
+    rows[0].cpu_features = 0;
+    rows[0].pack_count = 0;
+    rows[0].variant_count = 0;
+    rows.point(0, offsetof(mha_kernel, packs), null());
+    rows.point(0, offsetof(mha_kernel, variants), null());
+    rows.point(0, offsetof(mha_kernel, targets), table(list, "targets"));
+    rows[0].target_count = count;
+    rows.point(0, offsetof(mha_kernel, choice), choice());
+    global_ = publish(rows, name_ + "_kernel", llvm::GlobalValue::DefaultVisibility);
+  }
+
+  llvm::Constant* choice() {
+    llvm::Type* i32 = llvm::Type::getInt32Ty(context_);
+    return new llvm::GlobalVariable(module_, i32, /*isConstant=*/false,
+                                    llvm::GlobalValue::PrivateLinkage,
+                                    llvm::ConstantInt::get(i32, 0), "choice");
+  }
+
+  llvm::GlobalVariable* publish(const Rows<mha_kernel>& rows, const std::string& symbol,
+                                llvm::GlobalValue::VisibilityTypes visibility) {
     llvm::Constant* value = rows.constant(context_);
-    auto* global =
-        new llvm::GlobalVariable(module_, value->getType(), /*isConstant=*/true,
-                                 llvm::GlobalValue::ExternalLinkage, value, name_ + "_kernel");
+    auto* global = new llvm::GlobalVariable(module_, value->getType(), /*isConstant=*/true,
+                                            llvm::GlobalValue::ExternalLinkage, value, symbol);
     global->setAlignment(llvm::Align(alignof(mha_kernel)));
-    global_ = global;
+    global->setVisibility(visibility);
+    return global;
   }
 
   // NAME_<suffix>(arguments) { return mha_<suffix>(&NAME_kernel, arguments); }, or another function
@@ -497,10 +504,10 @@ class Builder {
 
   const KernelDescription& kernel_;
   const Program& program_;  // of any variant: what they share is read from it
-  const std::string name_;
+  const std::string name_, suffix_;
   llvm::LLVMContext context_;
   llvm::Module module_;
-  llvm::GlobalVariable* global_ = nullptr;
+  llvm::GlobalVariable* global_ = nullptr;  // NAME_kernel, if this object defines it
   std::map<std::string, llvm::Constant*> strings_;
 };
 

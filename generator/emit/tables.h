@@ -18,6 +18,7 @@ struct KernelDescription {
   const Plan& plan;
   const Machine& machine;
   const std::vector<Variant>& variants;
+  const TargetPlace& place;
 };
 
 // The symbol of a stage's argv wrapper, which Halide makes beside the stage's function.
@@ -26,7 +27,10 @@ std::string stage_wrapper_name(const std::string& kernel, const std::string& sta
 
 // Defines NAME_kernel, NAME_run and NAME_workspace_size, for op block NAME_weights_create and
 // NAME_weights_load, and with a cache NAME_append, NAME_decode, NAME_decode_shared and
-// NAME_cache_create. Throws InternalError when the program breaks a limit of the runtime.
+// NAME_cache_create. In a library for several targets each object defines its target's kernel
+// alone, as NAME_kernel_zen4, and that of the best target the rest as well: NAME_kernel, which
+// refers to those of all targets, and the functions. Throws InternalError when the program breaks a
+// limit of the runtime.
 std::string kernel_object(const KernelDescription& kernel);
 
 }  // namespace mha

@@ -1,8 +1,23 @@
 #include "generator/emit/variant.h"
 
+#include <algorithm>
+
 #include "generator/spec/error.h"
 
 namespace mha {
+
+std::string TargetPlace::suffix(size_t i) const {
+  if (!several()) return "";
+  std::string word = "_" + targets[i];
+  std::replace(word.begin(), word.end(), '-', '_');
+  return word;
+}
+
+std::string TargetPlace::text() const {
+  std::string text;
+  for (const std::string& target : targets) text += (text.empty() ? "" : ", ") + target;
+  return text;
+}
 
 std::string variant_suffix(const std::vector<Variant>& variants, size_t index) {
   if (variants.size() == 1) return "";

@@ -23,6 +23,20 @@ struct Variant {
   std::vector<int64_t> object_bytes;  // empty when nothing was compiled
 };
 
+// The targets of a library, the best first, and the one that is being generated.
+struct TargetPlace {
+  std::vector<std::string> targets;
+  size_t index = 0;
+
+  bool several() const { return targets.size() > 1; }
+  // What the names of stages and tables of target i end with: nothing where it is the only one,
+  // else
+  // "_x86_64_v3".
+  std::string suffix(size_t i) const;
+  std::string suffix() const { return suffix(index); }
+  std::string text() const;  // "zen4, x86-64-v3"
+};
+
 // What the names of a variant's stages end with: nothing where it is the only one, else "_q64".
 std::string variant_suffix(const std::vector<Variant>& variants, size_t index);
 

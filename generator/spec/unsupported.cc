@@ -24,7 +24,6 @@ std::vector<Diagnostic> unsupported(const Spec& spec) {
       {spec.kv_cache && spec.key_length_given, "key_length",
        "a cache whose calls bring other numbers of keys and of queries is",
        "key_length = query_length: leave key_length out"},
-      {spec.targets.size() > 1, "targets", "several targets in one library are", "one target"},
       {target("arm64"), "targets", "the target arm64 is", "host or an x86-64 target"},
       {target("opencl"), "targets", "the target opencl is", "host or an x86-64 target"},
       {target("cuda"), "targets", "CUDA targets are", "host or an x86-64 target"},

@@ -24,7 +24,7 @@ Spec spec_of(const std::string& lengths) {
 
 nlohmann::json manifest_of(const Spec& spec, const std::string& records) {
   GenerateOptions options;
-  options.target = "zen4";
+  options.targets = {"zen4"};
   options.explain_only = true;
   options.schedules_dir = records;
   return nlohmann::json::parse(generate(spec, options).manifest);

@@ -123,6 +123,30 @@ two_runtimes() {
   configure "$here/two_runtimes" "$area/two_runtimes" -DHalide_DIR="$halide_dir"
   "$cmake" --build "$area/two_runtimes"
   "$area/two_runtimes/two_runtimes"
+  # Both libraries hold several targets, and one in common.
+  MHA_TARGET=x86-64-v2 "$area/two_runtimes/two_runtimes"
+}
+
+# One library for every x86-64 machine: each target is forced in turn, and runs or says why it cannot.
+several_targets() {
+  fresh several_targets
+  cp -r "$source/examples/minimal" "$area/several_targets/source"
+  echo 'targets: [x86-64-v2, x86-64-v3, x86-64-v4, zen4, zen5, sapphirerapids]' \
+    >>"$area/several_targets/source/tiny_attention.yaml"
+  configure "$area/several_targets/source" "$area/several_targets/build"
+  "$cmake" --build "$area/several_targets/build"
+  local program=$area/several_targets/build/minimal target said ran=
+  "$program"
+  for target in x86-64-v2 x86-64-v3 x86-64-v4 zen4 zen5 sapphirerapids; do
+    if said=$(MHA_TARGET=$target "$program" 2>&1); then
+      ran+=" $target"
+    else
+      [[ $said == *"MHA_TARGET is '$target': "*"this machine lacks"* ]] || fail "$target: $said"
+    fi
+  done
+  [[ $ran == " x86-64-v2"* ]] || fail "x86-64-v2 runs everywhere"
+  ! said=$(MHA_TARGET=zen44 "$program" 2>&1) || fail "a target of no such name runs"
+  [[ $said == *"MHA_TARGET is 'zen44'; kernel 'tiny_attention' was generated for "* ]] || fail "$said"
 }
 
 # A toolchain file makes CMake cross-compile; here to an older x86-64, so that the result can be run too.

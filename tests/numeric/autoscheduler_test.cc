@@ -13,7 +13,7 @@ namespace {
 
 Generated generated(const std::string& yaml, const std::string& autoscheduler) {
   GenerateOptions options;
-  options.target = "host";
+  options.targets = {"host"};
   options.autoscheduler = autoscheduler;
   return generate(spec_of(yaml), options);
 }

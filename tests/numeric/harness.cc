@@ -182,7 +182,8 @@ void TestKernel::load(const std::function<std::string()>& build) {
   folder_ = (std::filesystem::temp_directory_path() / "mha-test-XXXXXX").string();
   if (mkdtemp(folder_.data()) == nullptr) throw SystemError("cannot make a temporary folder");
   try {
-    library_ = std::make_unique<KernelLibrary>(build(), spec_.name);
+    file_ = build();
+    library_ = std::make_unique<KernelLibrary>(file_, spec_.name);
   } catch (...) {
     std::filesystem::remove_all(folder_);
     throw;

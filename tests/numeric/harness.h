@@ -36,11 +36,12 @@ class TestKernel {
   const Spec& spec() const { return spec_; }
   const KernelLibrary& library() const { return *library_; }
   const std::string& yaml() const { return yaml_; }
+  const std::string& file() const { return file_; }  // the shared object
 
  private:
   void load(const std::function<std::string()>& build);
 
-  std::string yaml_, folder_;
+  std::string yaml_, folder_, file_;
   Spec spec_;
   std::unique_ptr<KernelLibrary> library_;
 };

@@ -137,7 +137,7 @@ bool check_one(uint64_t seed, const Choice& choice, Tally* tally) {
                  (stage.stage.starts_with(choice.stage) && stage.get(choice.param) == choice.value);
     }
     GenerateOptions options;
-    options.target = "host";
+    options.targets = {"host"};
     options.schedule = schedule;
     check_calls(TestKernel(yaml, generate(spec, options)), seed, random, tally);
   } catch (const std::exception& error) {

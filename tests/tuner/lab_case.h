@@ -35,7 +35,7 @@ struct LabCase {
   void start(int threads, const LabOptions& options) {
     lab.reset();
     GenerateOptions generate;
-    generate.target = "host";
+    generate.targets = {"host"};
     generate.threads = threads;
     lab = std::make_unique<ProcessLab>(spec, stage_names(plan), generate, workload, options);
   }

@@ -20,7 +20,7 @@ std::string attention_code(const std::string& dtype, const std::string& target,
   const ParseResult parsed = parse_spec_text(config, "t.yaml");
   EXPECT_TRUE(parsed.spec) << config;
   GenerateOptions options;
-  options.target = target;
+  options.targets = {target};
   options.emit = {"asm"};
   for (const auto& [name, text] : generate(*parsed.spec, options).files) {
     if (name.ends_with("attention.s")) return text;

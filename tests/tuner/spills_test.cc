@@ -73,7 +73,7 @@ TEST(Spills, DefaultsDoNot) {
     ASSERT_TRUE(parsed.spec) << config;
     for (const std::string& target : targets) {
       GenerateOptions options;
-      options.target = target;
+      options.targets = {target};
       options.emit = {"asm"};
       int texts = 0;
       for (const auto& [name, text] : generate(*parsed.spec, options).files) {

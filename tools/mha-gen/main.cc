@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "generator/emit/generate.h"
@@ -53,16 +54,27 @@ std::string folder_of(const Options& options, const std::string& name) {
   return options.output + "/" + name;
 }
 
+// Whether any target's schedule has a certificate, and the machines other than this one that gave
+// them.
+std::pair<bool, std::set<std::string>> certificates(const nlohmann::ordered_json& manifest) {
+  std::pair<bool, std::set<std::string>> found;
+  for (const auto& kernel : manifest.value("kernels", nlohmann::ordered_json::array({manifest}))) {
+    const auto& schedule = kernel.at("schedule");
+    if (!schedule.contains("certificate")) continue;
+    found.first = true;
+    const std::string machine = schedule["certificate"]["machine"];
+    if (machine != fingerprint().text()) found.second.insert(machine);
+  }
+  return found;
+}
+
 int run(const Options& options, Console& console) {
   using nlohmann::ordered_json;
-  if (options.targets.size() > 1) {
-    throw UserError("--target: a library holds one variant in this version; give one target");
-  }
   if (options.output.empty()) throw UserError("--output: the folder's name is empty");
   const std::vector<Spec> specs = load(options.configs);
 
   GenerateOptions generate_options;
-  if (!options.targets.empty()) generate_options.target = options.targets.front();
+  generate_options.targets = options.targets;
   generate_options.threads = options.threads;
   generate_options.schedules_dir = options.schedules;
   generate_options.emit = {options.emit.begin(), options.emit.end()};
@@ -104,15 +116,12 @@ int run(const Options& options, Console& console) {
       for (const auto& [name, bytes] : library.files) entry["files"].push_back(name);
     }
     const ordered_json manifest = ordered_json::parse(library.manifest);
-    const ordered_json certificate = manifest["schedule"].value("certificate", ordered_json());
-    if (!certificate.is_null()) {
-      const std::string machine = certificate["machine"];
-      const bool here = machine == fingerprint().text();
-      if (!here && !options.explain) {
-        console.note(library.name + ": its schedule was certified on another machine: " + machine);
-      }
-      entry["certified_here"] = here;
+    const auto [certified, elsewhere] = certificates(manifest);
+    for (const std::string& machine : elsewhere) {
+      if (options.explain) break;
+      console.note(library.name + ": its schedule was certified on another machine: " + machine);
     }
+    if (certified) entry["certified_here"] = elsewhere.empty();
     entry["target"] = library.target;
     entry["manifest"] = manifest;
     report.push_back(entry);
@@ -134,8 +143,8 @@ int main(int argc, char** argv) {
             ->type_name("FILE");
         app.add_option(
                "--target", options.targets,
-               "The machine to generate for: host, x86-64-v2, -v3, -v4, zen4, zen5, sapphirerapids "
-               "(default: `targets` of the config)")
+               "A machine to generate for: host, x86-64-v2, -v3, -v4, zen4, zen5, sapphirerapids; "
+               "several in one library if given again (default: `targets` of the config)")
             ->allow_extra_args(false)
             ->type_name("TARGET");
         app.add_option("--threads", options.threads,

@@ -49,9 +49,10 @@ void add_records(Hash& hash, const std::string& folder) {
 std::string cache_key(const Spec& spec, const KernelRequest& request) {
   Hash hash;
   hash.add(request.config_text);
-  std::string target = !request.target.empty() ? request.target : spec.targets.front();
-  hash.add(target);
-  if (target == "host") {
+  const std::vector<std::string> targets =
+      request.target.empty() ? spec.targets : std::vector<std::string>{request.target};
+  for (const std::string& target : targets) hash.add(target);
+  if (std::find(targets.begin(), targets.end(), "host") != targets.end()) {
     // A home folder may be shared by machines that differ.
     Machine host = host_machine();
     hash.add(host.target);
@@ -126,7 +127,7 @@ std::string cache_directory() {
 std::string build_kernel(const Spec& spec, const KernelRequest& request,
                          const std::string& folder) {
   GenerateOptions options;
-  options.target = request.target;
+  if (!request.target.empty()) options.targets = {request.target};
   options.threads = request.threads;
   options.schedules_dir = request.schedules_dir;
   options.sanitizer = request.sanitizer;

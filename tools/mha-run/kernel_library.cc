@@ -71,6 +71,7 @@ KernelLibrary::KernelLibrary(const std::string& shared_object, const std::string
   find(api_.sequence_destroy, "mha_sequence_destroy");
   find(api_.kernel_check, "mha_kernel_check");
   find(api_.kernel_get_info, "mha_kernel_get_info");
+  find(api_.kernel_target, "mha_kernel_target");
 }
 
 KernelLibrary::~KernelLibrary() { dlclose(handle_); }
@@ -79,6 +80,16 @@ mha_kernel_info KernelLibrary::info() const {
   mha_kernel_info info;
   check_status(api_, api_.kernel_get_info(kernel_, &info));
   return info;
+}
+
+std::vector<mha_target_info> KernelLibrary::targets() const {
+  std::vector<mha_target_info> targets;
+  mha_target_info info = {};
+  do {
+    check_status(api_, api_.kernel_target(kernel_, static_cast<uint32_t>(targets.size()), &info));
+    targets.push_back(info);
+  } while (targets.size() < info.count);
+  return targets;
 }
 
 AlignedBytes::AlignedBytes(size_t size) : size_(size) {

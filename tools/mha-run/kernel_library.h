@@ -40,6 +40,7 @@ struct RuntimeApi {
   decltype(&mha_sequence_destroy) sequence_destroy;
   decltype(&mha_kernel_check) kernel_check;
   decltype(&mha_kernel_get_info) kernel_get_info;
+  decltype(&mha_kernel_target) kernel_target;
 };
 
 // Throws UserError, SystemError or InternalError, whichever the status stands for, with the
@@ -56,7 +57,12 @@ class KernelLibrary {
 
   const mha_kernel& kernel() const { return *kernel_; }
   const RuntimeApi& api() const { return api_; }
+  // Of the target that runs here, or that use() set.
   mha_kernel_info info() const;
+  // All that the library holds code for, the best first.
+  std::vector<mha_target_info> targets() const;
+  // From now on kernel() is this one of targets().
+  void use(const mha_target_info& target) { kernel_ = target.kernel; }
 
  private:
   void* handle_ = nullptr;

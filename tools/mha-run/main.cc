@@ -1,6 +1,5 @@
 // mha-run: runs one config on tensors from files, or on random ones; checks it and times it.
 #include <algorithm>
-#include <cmath>
 #include <limits>
 #include <optional>
 #include <string>
@@ -21,6 +20,7 @@
 #include "tools/mha-run/lengths.h"
 #include "tools/mha-run/random.h"
 #include "tools/mha-run/tensor_file.h"
+#include "tools/mha-run/verify.h"
 #include "tools/mha-run/weights.h"
 #include "tools/mha-run/work.h"
 #include "tools/reference/reference.h"
@@ -37,22 +37,10 @@ struct Options {
   bool verify = false, bench = false, shared = false;
 };
 
-std::string number(const char* format, double value) {
-  char text[64];
-  std::snprintf(text, sizeof text, format, value);
-  return text;
-}
-
 std::string seconds_text(double seconds) {
   if (seconds < 1e-3) return number("%.2f us", seconds * 1e6);
   if (seconds < 1) return number("%.3f ms", seconds * 1e3);
   return number("%.3f s", seconds);
-}
-
-// JSON has no NaN and no infinity.
-nlohmann::ordered_json json_number(double value) {
-  if (std::isfinite(value)) return value;
-  return nullptr;
 }
 
 // One run, from the parsed config to what it reports.
@@ -90,19 +78,10 @@ class Run {
     request.autoscheduler = options_.autoscheduler;
     const std::string object = kernel(request);
     KernelLibrary library(object, spec_.name);
+    std::vector<HostTensor> outputs = fresh_outputs();
     Call call(library, lengths_, threads_);
-    bind(call);
     std::optional<CallCache> cache;
-    if (spec_.kv_cache) cache.emplace(library, call, spec_, lengths_, inputs_);
-    if (options_.shared) call.set_entry(Call::kDecodeShared);
-    call.run();
-    for (HostTensor& tensor : outputs_) {
-      if (CallCache::holds(tensor.decl.name)) {
-        cache->read(&tensor);
-      } else {
-        tensor.read_back();
-      }
-    }
+    compute(library, call, cache, outputs);
 
     nlohmann::ordered_json json;
     const mha_kernel_info info = library.info();
@@ -110,10 +89,13 @@ class Run {
     json["op"] = spec_.op == Op::kBlock ? "block" : "attention";
     json["target"] = info.target;
     json["threads"] = call.threads();
-    describe(info.target, call);
+    describe(info.target, call, outputs);
     bool passed = true;
-    if (options_.verify) passed = verify(json);
-    if (options_.output) write_outputs();
+    if (options_.verify) {
+      passed = verify(outputs, json);
+      passed = verify_others(object, info.target, json) && passed;
+    }
+    if (options_.output) write_outputs(outputs);
     if (options_.bench) time(library, call, cache ? &*cache : nullptr, json);
     json["schedule"] = {{"origin", info.schedule_origin}};
     if (console_.json()) console_.print_json(json);
@@ -151,20 +133,41 @@ class Run {
         weights_.emplace(decl.name, random_tensor(spec_, lengths_, decl, options_.seed));
       }
     }
+  }
+
+  std::vector<HostTensor> fresh_outputs() const {
+    std::vector<HostTensor> outputs;
     for (const TensorDecl& decl : output_tensors(spec_, lengths_)) {
       HostTensor tensor(decl);
       // What the kernel fails to write shows.
       tensor.floats.assign(tensor.floats.size(), std::numeric_limits<float>::quiet_NaN());
       tensor.ints.assign(tensor.ints.size(), std::numeric_limits<int32_t>::min());
-      outputs_.push_back(std::move(tensor));
+      outputs.push_back(std::move(tensor));
+    }
+    return outputs;
+  }
+
+  // One call of the library's kernel as it stands; `call` and `cache` are left as it leaves them.
+  void compute(const KernelLibrary& library, Call& call, std::optional<CallCache>& cache,
+               std::vector<HostTensor>& outputs) {
+    bind(call, outputs);
+    if (spec_.kv_cache) cache.emplace(library, call, spec_, lengths_, inputs_);
+    if (options_.shared) call.set_entry(Call::kDecodeShared);
+    call.run();
+    for (HostTensor& tensor : outputs) {
+      if (CallCache::holds(tensor.decl.name)) {
+        cache->read(&tensor);
+      } else {
+        tensor.read_back();
+      }
     }
   }
 
-  void bind(Call& call) {
+  void bind(Call& call, std::vector<HostTensor>& outputs) {
     for (auto& [name, tensor] : inputs_) {
       if (!CallCache::holds(name)) call.bind(name, tensor.view());
     }
-    for (HostTensor& tensor : outputs_) {
+    for (HostTensor& tensor : outputs) {
       if (!CallCache::holds(tensor.decl.name)) call.bind(tensor.decl.name, tensor.data());
     }
     if (spec_.op != Op::kBlock) return;
@@ -185,7 +188,8 @@ class Run {
     call.create_weights(arrays);
   }
 
-  void describe(const std::string& target, const Call& call) {
+  void describe(const std::string& target, const Call& call,
+                const std::vector<HostTensor>& outputs) {
     if (console_.json()) return;
     console_.print(console_.paint("1", spec_.name) + ": op " +
                    (spec_.op == Op::kBlock ? "block" : "attention") + ", target " + target + ", " +
@@ -209,54 +213,59 @@ class Run {
     for (const auto& [name, tensor] : weights_) {
       line(tensor, options_.weights ? "from " + *options_.weights : random);
     }
-    for (const HostTensor& tensor : outputs_) {
+    for (const HostTensor& tensor : outputs) {
       line(tensor, options_.output ? "to " + *options_.output : "output");
     }
   }
 
-  bool verify(nlohmann::ordered_json& json) {
-    Arrays arrays;
-    for (const auto& [name, tensor] : inputs_) arrays[name] = tensor.array();
-    for (const auto& [name, tensor] : weights_) arrays[name] = tensor.array();
-    const Reference want = reference(spec_, lengths_, arrays);
-    Arrays got;
-    for (const HostTensor& tensor : outputs_) got[tensor.decl.name] = tensor.array();
+  // The other targets of the library that this machine can run, each with weights of its own.
+  bool verify_others(const std::string& object, const std::string& chosen,
+                     nlohmann::ordered_json& json) {
+    KernelLibrary library(object, spec_.name);
+    const std::vector<mha_target_info> targets = library.targets();
+    if (targets.size() == 1) return true;
     bool passed = true;
-    nlohmann::ordered_json rows = nlohmann::ordered_json::array();
-    for (const HostTensor& tensor : outputs_) {
-      const std::string& name = tensor.decl.name;
-      const Comparison c = compare_output(name, got, want);
-      passed = passed && c.passed();
-      const double rms = std::sqrt(c.square_sum / static_cast<double>(c.compared));
-      rows.push_back({{"output", name},
-                      {"passed", c.passed()},
-                      {"compared", c.compared},
-                      {"failures", c.failures},
-                      {"max_error", json_number(c.max_error)},
-                      {"rms_error", json_number(rms)},
-                      {"error_nearest_bound", json_number(c.error_at_worst)},
-                      {"its_bound", json_number(c.bound_at_worst)}});
-      if (console_.json()) continue;
-      const std::string verdict =
-          c.passed() ? console_.paint("32", "ok")
-                     : console_.paint("1;31", std::to_string(c.failures) + " of " +
-                                                  std::to_string(c.compared) + " FAILED");
-      if (tensor.is_index()) {
-        console_.print("verify " + name + ": each where it may stand; " + verdict + "\n");
+    nlohmann::ordered_json all = nlohmann::ordered_json::array();
+    all.push_back({{"target", chosen}, {"passed", json["verify"]["passed"]}});
+    std::string left_out;
+    for (const mha_target_info& target : targets) {
+      if (target.name == chosen) continue;
+      if (target.runs_here == 0) {
+        left_out += (left_out.empty() ? "" : ", ") + std::string(target.name);
         continue;
       }
-      console_.print("verify " + name + ": max error " + number("%.2e", c.max_error) + ", rms " +
-                     number("%.2e", rms) + "; nearest its bound: " +
-                     number("%.2e", c.error_at_worst) + " of " + number("%.2e", c.bound_at_worst) +
-                     " at element " + std::to_string(c.worst) + "; " + verdict + "\n");
+      library.use(target);
+      std::vector<HostTensor> outputs = fresh_outputs();
+      Call call(library, lengths_, threads_);
+      std::optional<CallCache> cache;
+      compute(library, call, cache, outputs);
+      if (!console_.json()) console_.print("target " + std::string(target.name) + "\n");
+      nlohmann::ordered_json entry = {{"target", target.name}};
+      passed = verify(outputs, entry) && passed;
+      entry.update(nlohmann::ordered_json(entry["verify"]));
+      entry.erase("verify");
+      all.push_back(entry);
     }
-    json["verify"] = {{"passed", passed}, {"outputs", rows}};
+    json["verify"]["passed"] = json["verify"]["passed"].get<bool>() && passed;
+    json["verify"]["targets"] = all;
+    if (!left_out.empty()) console_.note("not run, as this machine cannot: " + left_out);
     return passed;
   }
 
-  void write_outputs() {
+  bool verify(const std::vector<HostTensor>& outputs, nlohmann::ordered_json& json) {
+    if (!reference_) {
+      Arrays arrays;
+      for (const auto& [name, tensor] : inputs_) arrays[name] = tensor.array();
+      for (const auto& [name, tensor] : weights_) arrays[name] = tensor.array();
+      reference_ = reference(spec_, lengths_, arrays);
+    }
+    json["verify"] = verify_outputs(outputs, *reference_, console_);
+    return json["verify"]["passed"];
+  }
+
+  void write_outputs(std::vector<HostTensor>& outputs) {
     std::vector<SafetensorsEntry> entries;
-    for (HostTensor& tensor : outputs_) {
+    for (HostTensor& tensor : outputs) {
       std::vector<int64_t> shape = tensor.decl.shape;
       if (batch_of_one_) shape.insert(shape.begin(), 1);
       entries.push_back({tensor.decl.name,
@@ -306,7 +315,7 @@ class Run {
   CallLengths lengths_;
   bool batch_of_one_ = false;  // outputs get an axis of 1 before their own
   HostTensors inputs_, weights_;
-  std::vector<HostTensor> outputs_;
+  std::optional<Reference> reference_;
 };
 
 }  // namespace

@@ -50,9 +50,10 @@ std::vector<TuneJob> tune_jobs(const TuneOptions& options) {
     if (!parsed.spec || !parsed.problems.empty()) continue;
     TuneJob job;
     job.spec = *parsed.spec;
-    job.generate.target = options.target;
+    if (!options.target.empty()) job.generate.targets = {options.target};
     job.generate.threads = options.threads;
     job.generation = resolve(job.spec, job.generate);
+    job.generate.targets = {job.generation.target};  // of several one is tuned
     const Machine& machine = job.generation.machine;
     if (options.remote.empty() && (machine.cpu_features & ~here) != 0) {
       throw UserError(machine.target +
