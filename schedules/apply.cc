@@ -34,8 +34,8 @@ void schedule_pack(Stage& stage, const Plan& plan, const Machine& machine) {
   schedule_head_rows(stage, plan, LoopLevel(output, t), machine.vector_floats);
 }
 
-// Zeros, whatever the dimensions.
-void schedule_zero(Stage& stage, const Machine& machine) {
+// Zeros and rows that become f32, whatever the dimensions.
+void schedule_plain(Stage& stage, const Machine& machine) {
   Func output = find(stage, "output");
   output.vectorize(output.args()[0], machine.vector_floats, TailStrategy::GuardWithIf);
 }
@@ -56,6 +56,25 @@ void schedule_input_rows(Stage& stage, const LoopLevel& level, int row_tile, int
   }
   held.vectorize(d, vector, kRoundUp);
   held.update().vectorize(stage.domains.at("ro").x, vector, TailStrategy::GuardWithIf);
+}
+
+// The panels of a task, converted: two columns at a time where they come or go in pairs.
+void schedule_panels(Stage& stage, const StageSchedule& params, int vector) {
+  const Var k("k"), p("p");
+  const Halide::ImageParam& weights = stage.streams.at("weights");
+  Func panels = find(stage, "panels");
+  panels.compute_root()
+      .bound(i, 0, static_cast<int>(params.get("panel_vectors")) * vector)
+      .bound_storage(p, static_cast<int>(params.get("task_panels")));
+  if (stage.products == Products::kPairs) {
+    panels.bound(e, 0, 2).reorder(e, i, k, p).unroll(e);
+    store_whole_pairs(stage.pipeline);
+  } else if (weights.type() == Halide::UInt(32)) {  // words of two columns
+    Var k_inner("k_inner");
+    panels.split(k, k, k_inner, 2, kRoundUp).reorder(k_inner, i, k, p).unroll(k_inner);
+  }
+  panels.vectorize(i, vector).unroll(i);
+  prefetch(panels, weights, k, static_cast<int>(params.get("prefetch")));
 }
 
 void schedule_projection(Stage& stage, const StageSchedule& params, const Machine& machine,
@@ -90,8 +109,12 @@ void schedule_projection(Stage& stage, const StageSchedule& params, const Machin
   }
   register_tile(product, level, i, j, stage.domains.at("rk"), vector,
                 static_cast<int>(params.get("depth_unroll")), stage.products);
-  prefetch(product.update(), stage.streams.at("weights"), depth_of(stage),
-           static_cast<int>(params.get("prefetch")));
+  if (stage.funcs.count("panels")) {
+    schedule_panels(stage, params, vector);
+  } else {
+    prefetch(product.update(), stage.streams.at("weights"), depth_of(stage),
+             static_cast<int>(params.get("prefetch")));
+  }
 }
 
 }  // namespace
@@ -119,8 +142,8 @@ void apply_schedule(Program& program, const Plan& plan, const Schedule& schedule
       schedule_pack(stage, plan, machine);
     } else if (stage.name.rfind("norm_", 0) == 0) {
       schedule_norms(stage, machine.vector_floats);
-    } else if (stage.name.rfind("zero_", 0) == 0) {
-      schedule_zero(stage, machine);
+    } else if (stage.name.rfind("zero_", 0) == 0 || stage.name.rfind("widen_", 0) == 0) {
+      schedule_plain(stage, machine);
     } else {
       const StageSchedule& params = schedule.stage(stage.name);
       const int64_t panel = params.get("panel_vectors") * machine.vector_floats;

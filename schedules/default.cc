@@ -205,7 +205,19 @@ StageSchedule decode_default(const Plan& plan, const Machine& machine) {
 struct ProjectionShape {
   int64_t width = 0, depth = 0;
   Range rows;
+  bool of_memory = false;
 };
+
+// Rows that a tile should have at most. Where calls bring any number of them, a call of one
+// computes a whole tile: eight rows of f32 take as long as memory takes to be read; of weights that
+// are converted, which are fewer bytes, four.
+int64_t rows_of_tile(const Plan& plan, const ProjectionShape& shape, const Machine& machine) {
+  if (shape.rows.fixed()) return shape.rows.max;
+  const bool converted =
+      plan.weights != Dtype::kF32 && products_of(plan, has_bf16_dot(machine)) != Products::kPairs;
+  const bool decoded = plan.query_length.max == 1 && !shape.of_memory && shape.rows.max <= 16;
+  return std::min<int64_t>(shape.rows.max, decoded && converted ? 4 : 8);
+}
 
 StageSchedule projection_default(const std::string& stage, const Plan& plan,
                                  const ProjectionShape& shape, const Machine& machine) {
@@ -216,24 +228,28 @@ StageSchedule projection_default(const std::string& stage, const Plan& plan,
   while (most_rows(machine, most_vectors, halves) < 1) most_vectors--;
   const int vectors =
       tile_vectors((shape.width + machine.vector_floats - 1) / machine.vector_floats, most_vectors);
-  const int row_tile = tile_rows(machine, stage, "row_tile", vectors, fixed ? rows : 8, halves);
+  const int row_tile =
+      tile_rows(machine, stage, "row_tile", vectors, rows_of_tile(plan, shape, machine), halves);
+  const bool converted_once =
+      converts_panels(plan, has_bf16_dot(machine), expected_rows(plan, shape.of_memory), row_tile);
   // The output projection stores rows of the caller's tensor: neighbouring panels one after the
   // other, so that the lines of a row come together. A panel in front of the attention fills rows
   // of its own.
   int task_panels = 1, task_rows = 512;
   if (stage == "project_out" && fixed && rows >= 512) {
     const int64_t panels = shape.width / (vectors * machine.vector_floats);
-    const int64_t panel_bytes =
-        vectors * machine.vector_floats * shape.depth * dtype_bytes(plan.weights);
+    const int64_t panel_bytes = vectors * machine.vector_floats * shape.depth *
+                                (converted_once ? 4 : dtype_bytes(plan.weights));
     while (task_panels < 4 && panels % (2 * task_panels) == 0 &&
            2 * task_panels * panel_bytes <= static_cast<int64_t>(machine.l2_bytes) / 2)
       task_panels *= 2;
     // Work for many threads; where the weights are large, they are better read once for more rows.
     if (panels / task_panels < 8) task_rows = 128;
   }
-  // f16 and int8 are converted in the loop. In a short one this costs least: on Zen 4, rows of
+  // f16 and int8 that are converted in the loop. In a short one this costs least: on Zen 4, rows of
   // 1024, f16 runs at 85 % of the peak, and at 82 % with four steps.
-  const bool converted = plan.weights == Dtype::kF16 || plan.weights == Dtype::kInt8;
+  const bool converted =
+      (plan.weights == Dtype::kF16 || plan.weights == Dtype::kInt8) && !converted_once;
   const int depth_unroll = converted && row_tile >= 8 ? 1 : 4;
   while (task_rows % row_tile != 0)
     task_rows = task_rows == 512 ? 480 : task_rows == 128 ? 120 : task_rows / 2;
@@ -260,11 +276,12 @@ Schedule default_schedule(const Plan& plan, const Machine& machine, int threads)
   (void)threads;
   Schedule schedule;
   for (const Projection& projection : plan.projections) {
-    const bool of_keys = projection.parts.front().weight != "w_q" && !plan.self_length;
-    const Range rows = of_keys && !plan.cache ? plan.key_length : projected_rows(plan);
-    schedule.stages.push_back(
-        projection_default(projection_stage_name(projection), plan,
-                           {projection.parts.front().width, plan.d_model, rows}, machine));
+    const bool of_memory =
+        projection.parts.front().weight != "w_q" && !plan.self_length && !plan.cache;
+    const Range rows = of_memory ? plan.key_length : projected_rows(plan);
+    schedule.stages.push_back(projection_default(
+        projection_stage_name(projection), plan,
+        {projection.parts.front().width, plan.d_model, rows, of_memory}, machine));
   }
   for (const std::string& name : stage_names(plan)) {
     if (name == "decode") schedule.stages.push_back(decode_default(plan, machine));

@@ -56,10 +56,10 @@ struct Blocking {
   std::map<std::string, ProjectionBlocking> projections;  // by stage name
 };
 
-// Names of the stages that build_program() makes for this plan, in order: "project_qkv", "norm_q",
-// "norm_k", "pack_keys", "pack_values", "append_keys", "append_values", "attention" or, of few
-// queries over a cache, "decode_shared", "decode" and "merge", "weights", "project_out", as far as
-// the plan has them.
+// Names of the stages that build_program() makes for this plan, in order: "widen_x", "project_qkv",
+// "norm_q", "norm_k", "pack_keys", "pack_values", "append_keys", "append_values", "attention" or,
+// of few queries over a cache, "decode_shared", "decode" and "merge", "weights", "project_out", as
+// far as the plan has them.
 std::string projection_stage_name(const Projection& projection);
 
 // Rows of K and V that a call brings: with a cache one a query, else all of them.
@@ -87,6 +87,27 @@ inline bool takes_pairs(const Plan& plan, bool bf16_dot) {
 inline Products products_of(const Plan& plan, bool bf16_dot) {
   if (plan.weights != Dtype::kBF16) return Products::kSingles;
   return takes_pairs(plan, bf16_dot) ? Products::kPairs : Products::kHalves;
+}
+
+// The rows that a projection can count on: weights of a call with few rows are read once, and what
+// serves many would be lost on them. Those of queries decide which variant of a kernel is called.
+inline int64_t expected_rows(const Plan& plan, bool of_memory) {
+  if (of_memory) return plan.key_length.max;
+  return plan.query_length.max == 1 ? plan.batch.min : plan.query_length.min;
+}
+
+// Whether a projection with tiles of `row_tile` rows converts a panel of its weights once a task,
+// for all tiles, and not in the inner loop; and whether its rows are converted once a call.
+inline bool converts_once(int64_t rows, int row_tile) { return rows > 2 * row_tile; }
+inline bool converts_panels(const Plan& plan, bool bf16_dot, int64_t rows, int row_tile) {
+  return converts_once(rows, row_tile) && plan.weights != Dtype::kF32 &&
+         products_of(plan, bf16_dot) != Products::kPairs;
+}
+
+// How converted panels are multiplied. Every number of int8 is one of bf16.
+inline Products converted_products(const Plan& plan, bool bf16_dot) {
+  return plan.weights == Dtype::kInt8 && takes_pairs(plan, bf16_dot) ? Products::kPairs
+                                                                     : Products::kSingles;
 }
 
 Program build_program(const Plan& plan, const Blocking& blocking);

@@ -74,7 +74,22 @@ class Builder {
   Dtype head_dtype() const {
     return takes_pairs(plan_, blocking_.bf16_dot) ? Dtype::kBF16 : Dtype::kF32;
   }
-  Dtype concat_dtype() const { return plan_.weights == Dtype::kBF16 ? head_dtype() : Dtype::kF32; }
+  Dtype concat_dtype() const {
+    const auto out = blocking_.projections.find("project_out");
+    const bool pairs =
+        plan_.weights == Dtype::kBF16 || (out != blocking_.projections.end() &&
+                                          loop_products(out->second, false) == Products::kPairs);
+    return pairs ? head_dtype() : Dtype::kF32;
+  }
+  // Of a projection's inner loop.
+  bool converts(const ProjectionBlocking& block, bool of_memory) const {
+    return converts_panels(plan_, blocking_.bf16_dot, expected_rows(plan_, of_memory),
+                           block.row_tile);
+  }
+  Products loop_products(const ProjectionBlocking& block, bool of_memory) const {
+    return converts(block, of_memory) ? converted_products(plan_, blocking_.bf16_dot)
+                                      : products_of(plan_, blocking_.bf16_dot);
+  }
   int64_t padded(int64_t width) const { return padded_width(width, blocking_.lanes); }
 
   Operand add_tensor(TensorInfo tensor, std::vector<int> axes = {}) {
@@ -270,7 +285,12 @@ class Builder {
     in.operand = inputs_.at(projection.input);
     in.columns = plan_.d_model;
     set_rows(in, of_memory);
-    add_packs(in, std::move(matrix), std::move(bias));
+    add_packs(in, block, of_memory, std::move(matrix), std::move(bias));
+    if (plan_.dtype != Dtype::kF32 && loop_products(block, of_memory) != Products::kPairs &&
+        converts_once(expected_rows(plan_, of_memory), block.row_tile)) {
+      in.operand = widened_rows(projection.input, in.input, of_memory);
+      in.input = ImageParam(Float(32), 3, projection.input + "_f32");
+    }
     in.output = buffer;
     in.output_type = halide_type(head_dtype());
     in.output_heads = heads;
@@ -288,6 +308,23 @@ class Builder {
     }
   }
 
+  // x or memory in f32, which panels of weights read again and again; made once.
+  Operand widened_rows(const std::string& name, const ImageParam& input, bool of_memory) {
+    const auto [found, made] = widened_.try_emplace(name);
+    if (!made) return found->second;
+    const bool of_keys = name == "memory";
+    found->second = add_buffer(
+        name + "_f32", {fixed(plan_.d_model), of_keys ? keys() : queries(), batch()}, Dtype::kF32);
+    const Range rows = of_memory      ? plan_.key_length
+                       : plan_.packed ? plan_.rows()
+                                      : plan_.query_length;
+    const Symbol symbol = of_memory ? Symbol::kKey : plan_.packed ? Symbol::kRows : Symbol::kQuery;
+    program_.stages.push_back(build_widen("widen_" + name, input, inputs_.at(name), found->second,
+                                          plan_.d_model, rows, symbol,
+                                          plan_.packed ? Symbol::kOne : Symbol::kBatch));
+    return found->second;
+  }
+
   int64_t all_heads(const ProjectionPart& part) const {
     return part.weight == "w_q" ? plan_.attention.all_heads : plan_.attention.all_kv_heads;
   }
@@ -296,9 +333,11 @@ class Builder {
   }
 
   // The matrix, whose columns are padded here where they lie in pairs, its scales, and the biases.
-  void add_packs(ProjectionInputs& in, PackInfo matrix, PackInfo bias) {
+  void add_packs(ProjectionInputs& in, const ProjectionBlocking& block, bool of_memory,
+                 PackInfo matrix, PackInfo bias) {
     in.weights = matrix.dtype = plan_.weights;
     in.products = products_of(plan_, blocking_.bf16_dot);
+    if (converts(block, of_memory)) in.converted = converted_products(plan_, blocking_.bf16_dot);
     if (in.products != Products::kSingles) matrix.pair = 2;
     const auto even = [&](int64_t n) { return (n + matrix.pair - 1) / matrix.pair * matrix.pair; };
     matrix.columns = even(matrix.columns);
@@ -557,7 +596,7 @@ class Builder {
     in.heads = a.heads;
     in.width = wide;
     in.columns = matrix.columns;
-    add_packs(in, std::move(matrix), std::move(bias));
+    add_packs(in, block, false, std::move(matrix), std::move(bias));
     set_rows(in, false);
     in.output = outputs_.at("output");
     in.output_type = halide_type(plan_.dtype);
@@ -574,7 +613,7 @@ class Builder {
   NormSource k_norm_;
   SinkSource sink_;
   Operand concat_;
-  std::map<std::string, Operand> inputs_, outputs_;
+  std::map<std::string, Operand> inputs_, outputs_, widened_;
 };
 
 }  // namespace

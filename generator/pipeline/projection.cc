@@ -3,7 +3,8 @@
 //
 // W is packed in panels [N / panel][K][panel], so that the inner loop reads it as whole vectors,
 // one after another; of bfloat16 in pairs of columns, [N / panel][K / 2][panel][2]. Sums are
-// float32.
+// float32. What cannot be multiplied as it lies is converted where it is loaded or, for many rows,
+// a panel once a task: to f32, or int8 to pairs of bfloat16 where the machine multiplies these.
 #include <algorithm>
 #include <utility>
 
@@ -20,22 +21,56 @@ using Halide::Var;
 
 namespace {
 
+int pair_of(Products products) { return products == Products::kSingles ? 1 : 2; }
+
 // The packed weights as the stage sees them, and how they are multiplied.
 class Weights {
  public:
-  const Products products;
+  const Products products;  // of the inner loop
   Halide::ImageParam input;
+  Func panels{"panels"};  // of a task, converted; if they are
 
   Weights(const std::string& stage, const ProjectionInputs& in)
-      : products(in.products),
-        input(products == Products::kHalves ? Halide::UInt(32) : halide_type(in.weights),
-              products == Products::kPairs ? 4 : 3, stage + "_weights") {}
+      : products(in.converted.value_or(in.products)),
+        input(in.products == Products::kHalves ? Halide::UInt(32) : halide_type(in.weights),
+              in.products == Products::kPairs ? 4 : 3, stage + "_weights"),
+        stored_(in.products),
+        columns_(static_cast<int>(in.columns)) {
+    if (in.converted) convert();
+  }
 
-  int pair() const { return products == Products::kSingles ? 1 : 2; }
+  int pair() const { return pair_of(products); }
 
   // Column `lane` of panel p at `step` of the depth, which is a pair, and the place in it.
   Expr at(const Expr& lane, const Expr& step, const Expr& place, const Expr& p) const {
-    switch (products) {
+    if (!panels.defined()) return stored(lane, step, place, p);
+    return products == Products::kPairs ? Halide::cast<float>(panels(place, lane, step, p))
+                                        : Expr(panels(lane, step, p));
+  }
+
+  // Panels are dense: their strides are constants.
+  void set_strides(int panel) {
+    const int pair = pair_of(stored_), steps = (columns_ + pair - 1) / pair;
+    int dimension = 0, stride = 1;
+    const auto add = [&](int extent) {
+      input.dim(dimension).set_bounds(0, extent);
+      if (dimension > 0) input.dim(dimension).set_stride(stride);
+      stride *= extent;
+      dimension++;
+    };
+    if (stored_ == Products::kPairs) add(2);
+    add(panel);
+    add(steps);
+    input.dim(dimension).set_stride(stride);
+  }
+
+  Operand operand(int pack) const {
+    return {Operand::kPack, pack, std::vector<int>(static_cast<size_t>(input.dimensions()))};
+  }
+
+ private:
+  Expr stored(const Expr& lane, const Expr& step, const Expr& place, const Expr& p) const {
+    switch (stored_) {
       case Products::kSingles:
         return widened(input(lane, step, p));
       case Products::kHalves:
@@ -46,25 +81,24 @@ class Weights {
     return {};
   }
 
-  // Panels are dense: their strides are constants.
-  void set_strides(int panel, int columns) {
-    const int steps = (columns + pair() - 1) / pair();
-    int dimension = 0, stride = 1;
-    const auto add = [&](int extent) {
-      input.dim(dimension).set_bounds(0, extent);
-      if (dimension > 0) input.dim(dimension).set_stride(stride);
-      stride *= extent;
-      dimension++;
+  void convert() {
+    Var e("e"), i("i"), k("k"), p("p");
+    const int pair = pair_of(stored_);
+    const auto number = [&](const Expr& column) {
+      return pair == 2 ? stored(i, column / 2, column % 2, p) : stored(i, column, 0, p);
     };
-    if (products == Products::kPairs) add(2);
-    add(panel);
-    add(steps);
-    input.dim(dimension).set_stride(stride);
+    if (products == Products::kPairs) {
+      // Behind an odd number of columns the last stands once more; it meets a 0.
+      Expr column = k * 2 + e;
+      if (columns_ % 2 != 0) column = min(column, columns_ - 1);
+      panels(e, i, k, p) = cut_to_bf16(number(column));
+    } else {
+      panels(i, k, p) = number(k);
+    }
   }
 
-  Operand operand(int pack) const {
-    return {Operand::kPack, pack, std::vector<int>(static_cast<size_t>(input.dimensions()))};
-  }
+  Products stored_;
+  int columns_;
 };
 
 }  // namespace
@@ -174,11 +208,39 @@ Stage build_projection(const std::string& name, const Blocking& blocking,
   if (block.rows_first) std::swap(stage.grid[0], stage.grid[1]);
   stage.funcs = {{"product", product}, {"tile", tile}, {"output", output}};
   if (input_rows.defined()) stage.funcs["input_rows"] = input_rows;
+  if (in.converted) stage.funcs["panels"] = weights.panels;
   stage.domains = {{"rk", rk}, {"ro", ro}};
   stage.streams = {{"weights", weights.input}};
   stage.products = weights.products;
   stage.batch_rows = in.batch_rows;
-  weights.set_strides(panel, static_cast<int>(in.columns));
+  weights.set_strides(panel);
+  return stage;
+}
+
+Stage build_widen(const std::string& name, const Halide::ImageParam& input, const Operand& operand,
+                  const Operand& output_operand, int64_t width, const Range& rows,
+                  Symbol rows_symbol, Symbol batch_symbol) {
+  constexpr int kRowsOfTask = 64;
+  StageScalars scalars(name);
+  Var m("m"), t("t"), b("b");
+  Expr length = scalars.length(rows, rows_symbol);
+  Expr first = scalars.get(Symbol::kTask0) * kRowsOfTask;
+  Expr sequence = batch_symbol == Symbol::kOne ? Expr(0) : scalars.get(Symbol::kTask1);
+  Func output("output");
+  output(m, t, b) = widened(input(m, t, b));
+  output.bound(m, 0, static_cast<int>(width))
+      .bound(t, first, min(kRowsOfTask, length - first))
+      .bound(b, sequence, 1);
+
+  Stage stage;
+  stage.name = name;
+  stage.arguments = {input};
+  stage.operands = {operand};
+  scalars.add_to(stage);
+  stage.operands.push_back(output_operand);
+  stage.pipeline = Halide::Pipeline(output);
+  stage.grid = {{1, rows_symbol, kRowsOfTask}, {1, batch_symbol, 1}};
+  stage.funcs["output"] = output;
   return stage;
 }
 

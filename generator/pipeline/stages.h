@@ -175,6 +175,11 @@ Stage build_pack(const std::string& name, const Plan& plan, const HeadSource& so
 Stage build_pack_pairs(const std::string& name, const Plan& plan, const HeadSource& source,
                        const Operand& output, int64_t width, int64_t padded);
 
+// output(m, t, b) = input(m, t, b) as f32, `width` wide: rows that projections read many times.
+Stage build_widen(const std::string& name, const Halide::ImageParam& input, const Operand& operand,
+                  const Operand& output, int64_t width, const Range& rows, Symbol rows_symbol,
+                  Symbol batch_symbol);
+
 // output(.., t, h, b) = 0 for the pruned heads; `innermost` is the first dimension's extent, or 0
 // where the output has none before t.
 struct ZeroInputs {
@@ -193,8 +198,10 @@ struct ProjectionInputs {
   Operand operand;
   int64_t heads = 0;  // of a 4-D input; 0: the input is 3-D
   int64_t columns = 0, width = 0;
-  Dtype weights = Dtype::kF32;  // as they are packed
-  Products products = Products::kSingles;
+  Dtype weights = Dtype::kF32;             // as they are packed
+  Products products = Products::kSingles;  // as the weights lie
+  // Panels are converted once a task, for products of this kind.
+  std::optional<Products> converted = {};
   int weights_pack = -1, bias_pack = -1;
   int scales_pack = -1;  // of int8
   Range rows;

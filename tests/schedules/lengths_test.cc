@@ -81,6 +81,28 @@ TEST(Lengths, OverACacheOneQueryIsAVariant) {
   }
 }
 
+// A call of few rows multiplies no more of them than it has: its time is that of reading weights.
+TEST(Lengths, FewRowsHaveTilesOfTheirOwn) {
+  const Machine zen4 = machine_named("zen4");
+  const std::string block =
+      "{version: 1, name: t, op: block, d_model: 256, heads: 4, kv_cache: {capacity: 64}, batch: ";
+  const auto tiles = [&](const std::string& more) {
+    const Plan plan = plan_of(block + more + "}");
+    std::vector<int64_t> found;
+    for (const LengthVariant& variant : default_variants(plan, zen4, 1))
+      found.push_back(variant.schedule.stage("project_qkv").get("row_tile"));
+    return found;
+  };
+  using Tiles = std::vector<int64_t>;
+  EXPECT_EQ(tiles("1, query_length: {min: 1, max: 64}"), (Tiles{1, 4, 8, 8, 8}));
+  // Batches of one token: of any size up to the largest.
+  EXPECT_EQ(tiles("{min: 1, max: 3}, query_length: 1"), Tiles{3});
+  EXPECT_EQ(tiles("{min: 1, max: 8}, query_length: 1"), Tiles{8});
+  EXPECT_EQ(tiles("{min: 1, max: 8}, query_length: 1, weights: int8"), Tiles{4});
+  EXPECT_EQ(tiles("{min: 1, max: 64}, query_length: 1, weights: int8"), Tiles{8});
+  EXPECT_EQ(tiles("8, query_length: 1"), Tiles{8});
+}
+
 TEST(Lengths, TheDefaultOfALengthIsOne) {
   const Plan plan = plan_of(
       "{version: 1, name: t, op: attention, heads: 8, d_head: 64, query_length: 512,"
