@@ -133,7 +133,11 @@ void apply_schedule(Program& program, const Plan& plan, const Schedule& schedule
     } else if (stage.name.rfind("decode", 0) == 0) {
       schedule_decode(stage, plan, schedule.stage("decode"), machine);
     } else if (stage.name == "merge") {
-      schedule_merge(stage, plan, schedule.stage("decode"), machine);
+      const bool cached = decodes(plan);
+      schedule_merge(stage, plan,
+                     static_cast<int>(cached ? schedule.stage("decode").get("split")
+                                             : schedule.stage("attention").get("key_block")),
+                     machine);
     } else if (stage.name == "top_k") {
       schedule_top(stage, plan, schedule.stage("attention"), machine);
     } else if (stage.funcs.count("scores")) {

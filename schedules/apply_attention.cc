@@ -105,8 +105,8 @@ void schedule_attention(Stage& stage, const Plan& plan, const StageSchedule& par
   const int value_rows = static_cast<int>(params.get("value_rows"));
   Halide::RDom rx = stage.domains.at("rx");
   const bool single = !stage.funcs.count("merged");
-  Func output = find(stage, "output"), partial = find(stage, "partial"),
-       row_scale = find(stage, "row_scale");
+  const bool split = stage.funcs.count("split_partial") > 0;
+  Func partial = find(stage, "partial");
   Func value_product = find(stage, "value_product");
   const bool pairs = stage.funcs.count("pair_probabilities") > 0;
   Func block_max = find(stage, "block_max"), block_sum = find(stage, "block_sum"),
@@ -198,7 +198,7 @@ void schedule_attention(Stage& stage, const Plan& plan, const StageSchedule& par
   schedule_rules(stage, query_block, static_cast<int>(params.get("key_block")),
                  most_key_blocks(plan, query_block, static_cast<int>(params.get("key_block"))),
                  vector);
-  row_scale.compute_root().vectorize(y, vector, kRoundUp);
+  if (!split) find(stage, "row_scale").compute_root().vectorize(y, vector, kRoundUp);
   if (!single) {
     RVar rc = stage.domains.at("rc").x;
     Func row_max = find(stage, "row_max"), row_sum = find(stage, "row_sum"),
@@ -221,7 +221,7 @@ void schedule_attention(Stage& stage, const Plan& plan, const StageSchedule& par
     }
   }
   const int key_block = static_cast<int>(params.get("key_block"));
-  const int key_blocks = most_key_blocks(plan, query_block, key_block);
+  const int key_blocks = split ? 1 : most_key_blocks(plan, query_block, key_block);
   bound_storage(stage, {"scores", "block_max", "shift", "probabilities", "block_sum"},
                 grouped ? group : query_block, key_block, 1);
   bound_storage(stage, {"pair_probabilities"}, grouped ? group : query_block, key_block / 2, 1);
@@ -232,10 +232,17 @@ void schedule_attention(Stage& stage, const Plan& plan, const StageSchedule& par
       {"head_rows", "queries", "query_pairs", "partial", "statistics", "row_max", "merge_weight",
        "row_sum", "row_scale", "result", "lse_held", "row_max_out_held", "row_scale_out_held"},
       query_block, key_block, key_blocks);
-  output.vectorize(d, vector,
-                   plan.op == Op::kAttention && plan.attention.d_value % vector != 0
-                       ? TailStrategy::GuardWithIf
-                       : TailStrategy::Auto);
+  if (split) {
+    find(stage, "split_partial").vectorize(d, vector);
+    for (const char* name : {"split_max", "split_sum"})
+      find(stage, name).vectorize(Var("r"), vector, TailStrategy::GuardWithIf);
+    return;
+  }
+  find(stage, "output")
+      .vectorize(d, vector,
+                 plan.op == Op::kAttention && plan.attention.d_value % vector != 0
+                     ? TailStrategy::GuardWithIf
+                     : TailStrategy::Auto);
   for (const char* name : {"lse", "row_max_out", "row_scale_out"}) {
     if (!stage.funcs.count(name)) continue;
     find(stage, std::string(name) + "_held").compute_root().vectorize(y, vector, kRoundUp);

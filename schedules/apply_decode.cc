@@ -180,11 +180,9 @@ void schedule_decode(Stage& stage, const Plan& plan, const StageSchedule& params
   if (!shared) prefetch_pages(stage, cache_info(plan), params);
 }
 
-void schedule_merge(Stage& stage, const Plan& plan, const StageSchedule& params,
-                    const Machine& machine) {
+void schedule_merge(Stage& stage, const Plan& plan, int split, const Machine& machine) {
   const int vector = machine.vector_floats;
   const int queries = static_cast<int>(plan.query_length.max);
-  const int split = static_cast<int>(params.get("split"));
   const RVar rc = stage.domains.at("rc").x;
   Func output = find(stage, "output"), result = find(stage, "result"),
        merged = find(stage, "merged");

@@ -13,8 +13,8 @@ void schedule_append(Stage& stage, const Plan& plan, const Machine& machine);
 // "decode" and "decode_shared", by the parameters of "decode".
 void schedule_decode(Stage& stage, const Plan& plan, const StageSchedule& params,
                      const Machine& machine);
-void schedule_merge(Stage& stage, const Plan& plan, const StageSchedule& params,
-                    const Machine& machine);
+// Of splits of `split` keys.
+void schedule_merge(Stage& stage, const Plan& plan, int split, const Machine& machine);
 
 }  // namespace mha
 

@@ -12,6 +12,9 @@ namespace mha {
 
 namespace {
 
+// Of a head: the stage that merges keeps all of them.
+constexpr int64_t kMostSplitQueries = 512;
+
 // A parameter's value, or one that is not chosen yet: every comparison with that holds. So rules
 // (which combine comparisons by && and || alone) refuse an unfinished schedule only where no choice
 // of the rest would make it legal.
@@ -149,6 +152,24 @@ void check_attention(const StageSchedule& stage, const Plan& plan, const Machine
   check.rule("value_vectors", wide_value % (s.get("value_vectors") * lanes) == 0,
              "x " + std::to_string(lanes) + " lanes must divide the padded value width " +
                  std::to_string(wide_value));
+  check.rule("split_keys", s.get("split_keys") == 0 || !plan.cache,
+             "keys of a cache are not split here");
+  check.rule("split_keys", s.get("split_keys") == 0 || !plan.packed,
+             "keys of packed sequences are not split");
+  check.rule("split_keys", s.get("split_keys") == 0 || !plan.attention.mask_rule,
+             "which blocks a mask rule shows is found out once for all of them");
+  check.rule("split_keys", s.get("split_keys") == 0 || s.get("key_block") < plan.keys().max,
+             "one block of keys holds all of them");
+  check.rule("split_keys",
+             s.get("split_keys") == 0 || Value(plan.query_length.max) <= kMostSplitQueries,
+             "more than " + std::to_string(kMostSplitQueries) +
+                 " queries give tasks enough, and would be merged by few");
+  check.rule("softmax_level", s.get("softmax_level") == 0 || s.get("split_keys") == 0,
+             "one block of keys is a task, and nothing is left to arrange otherwise");
+  const bool bare =
+      plan.dtype == Dtype::kBF16 && plan.outputs == std::vector<std::string>{"output"};
+  check.rule("exp", s.get("exp") != 2 || Value(bare ? 1 : 0) == 1,
+             "degree 4 is exact enough for bf16, and where nothing but the output depends on it");
   if (takes_pairs(plan, has_bf16_dot(machine))) {
     check.rule("key_tile", s.get("key_tile") % 2 == 0,
                "must be even: keys are multiplied with V two at a time");

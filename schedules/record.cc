@@ -341,6 +341,11 @@ class Reader {
       places->emplace(name + "." + param, entry.second);
     }
     const std::vector<ParamInfo>& space = stage_space(name);
+    for (const ParamInfo& info : space) {
+      const bool there = std::any_of(stage.params.begin(), stage.params.end(),
+                                     [&](const auto& param) { return param.first == info.name; });
+      if (!there && info.neutral) stage.params.emplace_back(info.name, *info.neutral);
+    }
     const auto rank = [&](const std::pair<std::string, int64_t>& param) {
       return std::find_if(space.begin(), space.end(),
                           [&](const ParamInfo& info) { return info.name == param.first; }) -

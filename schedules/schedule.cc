@@ -46,6 +46,8 @@ Blocking blocking_of(const Schedule& schedule, const Machine& machine) {
       a.pack_keys = stage.get("pack_keys") != 0;
       a.pack_values = stage.get("pack_values") != 0;
       a.heads_first = stage.get("task_order") == 1;
+      a.split_keys = stage.get("split_keys") == 1;
+      a.exp = static_cast<ExpForm>(stage.get("exp"));
     } else if (stage.stage == "decode") {
       blocking.decode.split = static_cast<int>(stage.get("split"));
     } else {

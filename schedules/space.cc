@@ -44,6 +44,11 @@ const std::vector<ParamInfo>& stage_space(const std::string& stage) {
       {"softmax_level",
        {0, 1},
        "scores to product with V: 0 per block of keys, 1 per group of queries"},
+      {"split_keys", {0, 1}, "1: each block of keys is a task, and a stage merges them", 0},
+      {"exp",
+       {0, 1, 2},
+       "2^x: 0 compares at the end, 1 clamps at the beginning, 2 is of degree 4",
+       0},
   };
   static const std::vector<ParamInfo> decode = {
       {"split", {64, 128, 256, 512, 1024, 2048, 4096}, "keys of one task"},
@@ -77,7 +82,7 @@ const std::vector<ParamInfo>& stage_space(const std::string& stage) {
 
 std::string space_signature() {
   // Raise it when a rule or the meaning of a parameter changes, which the table does not show.
-  std::string text = "rules 4";
+  std::string text = "rules 5";
   for (const char* stage : {"attention", "decode", "project"}) {
     text += std::string("\n") + stage;
     for (const ParamInfo& info : stage_space(stage)) {

@@ -4,6 +4,7 @@
 #define MHA_SCHEDULES_SPACE_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,8 @@ struct ParamInfo {
   std::string name;
   std::vector<int64_t> values;  // every legal value by itself, ascending
   std::string meaning;
+  // What a record without it means: of parameters that came later, to do as was done before.
+  std::optional<int64_t> neutral = std::nullopt;
 };
 
 // The stages of a plan in order, by the names that build_program() uses. Which packs exist depends

@@ -11,9 +11,11 @@
 
 #include "bench/tune/command.h"
 #include "bench/tune/finals.h"
+#include "bench/tune/stored_trials.h"
 #include "bench/tune/survey_table.h"
 #include "generator/emit/version.h"
 #include "generator/ir/lower.h"
+#include "generator/spec/error.h"
 #include "generator/spec/parse.h"
 #include "schedules/record.h"
 #include "schedules/space.h"
@@ -99,6 +101,9 @@ class Exhaustive : public BenchCommand {
         ->type_name("TEXT");
     app.add_option("--most", most_, "Candidates of each stage that are measured (0: all)");
     app.add_flag("--evaluate", evaluate_, "Measure nothing, evaluate what there is");
+    app.add_option("--space", space_, "With --evaluate: what was measured of this schedule space")
+        ->type_name("SIGNATURE")
+        ->capture_default_str();
   }
 
   int run(Console& console) override {
@@ -109,11 +114,13 @@ class Exhaustive : public BenchCommand {
       const Survey survey(shape);
       if (survey.spec.name.find(only_) == std::string::npos) continue;
       Subject subject = subject_of(survey);
+      if (!evaluate_ && space_ != space_signature())
+        throw UserError("--space is for --evaluate: what is measured now is of this space");
       if (!evaluate_) measure(survey, subject, database, console);
       if (signalled()) throw SystemError("stopped; the same command goes on");
       for (const auto& [stage, subspace] : survey.subspaces) {
-        all.push_back(figures(survey, stage, database.trials(subject),
-                              database.trials(finals_subject(subject))));
+        all.push_back(figures(survey, stage, stored_trials(database, subject),
+                              stored_trials(database, finals_subject(subject))));
         if (!console.json()) print(all.back(), console);
       }
     }
@@ -121,14 +128,14 @@ class Exhaustive : public BenchCommand {
   }
 
  private:
-  static Subject subject_of(const Survey& survey) {
+  Subject subject_of(const Survey& survey) const {
     return {plan_key(survey.plan),
             lengths_text(survey.spec, max_lengths(survey.spec), 1),
             survey.machine.target,
             fingerprint().text(),
             1,
             generator_version(),
-            space_signature()};
+            space_};
   }
 
   void measure(const Survey& survey, const Subject& subject, Database& database, Console& console) {
@@ -304,7 +311,7 @@ class Exhaustive : public BenchCommand {
     return reached ? kExitDone : kExitFailure;
   }
 
-  std::string database_ = "survey.db", only_;
+  std::string database_ = "survey.db", only_, space_ = space_signature();
   int64_t most_ = 0;
   bool evaluate_ = false;
 };

@@ -2,7 +2,8 @@
 //
 // S^T[key x][query y] (scores.h) lets the product with V read P^T by scalars and V by vectors, and
 // so write rows as they are stored. Every key block c gives a partial result (o, l, m)[c]; the
-// partials are merged in order of c, so the bits of a row do not depend on who computed them.
+// partials are merged in order of c, so the bits of a row do not depend on who computed them. That
+// is done by the task itself, or, where each block is a task of its own, by the stage "merge".
 #include <string>
 #include <vector>
 
@@ -19,15 +20,39 @@ using Halide::RDom;
 using Halide::select;
 using Halide::Var;
 
-Stage build_attention(const Plan& plan, const Blocking& blocking, const AttentionInputs& in) {
+namespace {
+
+// o, m and l of a block of keys into the workspace: the outputs of a task that is one block.
+std::vector<Func> split_outputs(const Scores& s, const DecodeInputs& splits, const Func& partial,
+                                const Func& block_max, const Func& block_sum, const Expr& block) {
+  Func split_partial("split_partial"), split_max("split_max"), split_sum("split_sum");
+  Var r("r"), n("n"), g("g");
+  Expr row = s.row_in_block(r - s.first_split_row());
+  split_partial(s.d, r, n, g) = partial(s.d, row, block);
+  split_max(r, n, g) = block_max(row, block);
+  split_sum(r, n, g) = block_sum(row, block);
+  split_partial.bound(s.d, 0, static_cast<int>(splits.partial_width));
+  for (const Func& output : {split_partial, split_max, split_sum}) {
+    s.bound_split(output, r, g);
+    Func(output).bound(n, block, 1);
+  }
+  return {split_partial, split_max, split_sum};
+}
+
+}  // namespace
+
+Stage build_attention(const Plan& plan, const Blocking& blocking, const AttentionInputs& in,
+                      const DecodeInputs* splits) {
   const Attention& attention = plan.attention;
   const int key_block = blocking.attention.key_block;
   const Range key_range = plan.keys();
-  const bool single = key_range.max <= key_block;  // one partial: nothing to merge
+  // One partial: nothing to merge, or not here.
+  const bool single = splits != nullptr || key_range.max <= key_block;
   StageScalars scalars("attention");
   const bool ruled = attention.mask_rule.has_value();
   Scores s(plan, blocking.attention, scalars, in, {.unit = softmax_unit(plan), .rule_apart = true});
   Var d = s.d, y = s.y, x = s.x, c = s.c, t = s.t, h = s.h, b = s.b, e("e");
+  const Expr only = splits != nullptr ? scalars.get(Symbol::kTask3) : Expr(0);  // if single
 
   // Reductions over the width; over the keys of a block that some query of the task sees, from a
   // whole tile on (rx, rp) and in whole tiles (rs); over those that some query of a register tile
@@ -81,9 +106,10 @@ Stage build_attention(const Plan& plan, const Blocking& blocking, const Attentio
 
   // A sink is the score of a key whose V is 0: where everything is one block it stands in for the
   // first key of the max, else for a block before the first.
-  Expr sink = attention.sink ? s.sink(in.sink) : Expr(-kInfinity);
+  const bool sinks = attention.sink && splits == nullptr;
+  Expr sink = sinks ? s.sink(in.sink) : Expr(-kInfinity);
   const auto of_sink = [&](const Expr& highest) {
-    return attention.sink ? s.exp(sink - max(highest, kLowest)) : Expr(0.0f);
+    return sinks ? s.exp(sink - max(highest, kLowest)) : Expr(0.0f);
   };
 
   // m[y] = max_x S, P^T[x][y] = exp(S - m), l[y] = sum_x P. Where products take pairs, P is rounded
@@ -153,8 +179,8 @@ Stage build_attention(const Plan& plan, const Blocking& blocking, const Attentio
       merged("merged"), result("result");
   Expr highest, total;
   if (single) {
-    highest = block_max(y, 0);
-    total = block_sum(y, 0);
+    highest = block_max(y, only);
+    total = block_sum(y, only);
   } else {
     row_max(y) = sink;
     row_max(y) = max(row_max(y), statistics(y, rc)[0]);
@@ -166,25 +192,37 @@ Stage build_attention(const Plan& plan, const Blocking& blocking, const Attentio
     highest = row_max(y);
     total = row_sum(y);
   }
-  row_scale(y) = one_over(total);
-  result(d, y) = (single ? partial(d, y, 0) : merged(d, y)) * row_scale(y);
-
   Func output("output");
-  output(d, t, h, b) = narrowed_to(in.output_type, result(d, s.row_in_block(t)));
-  output.bound(d, 0, static_cast<int>(in.output_width));
-  s.bound_rows(output, in.output_dense);
+  if (splits == nullptr) {
+    row_scale(y) = one_over(total);
+    result(d, y) = (single ? partial(d, y, 0) : merged(d, y)) * row_scale(y);
+    output(d, t, h, b) = narrowed_to(in.output_type, result(d, s.row_in_block(t)));
+    output.bound(d, 0, static_cast<int>(in.output_width));
+    s.bound_rows(output, in.output_dense);
+  }
 
   Stage stage;
   stage.name = "attention";
   s.add_inputs(stage);
   add_source(stage, in.v);
-  if (attention.sink) add_input(stage, in.sink.input, in.sink.operand);
+  if (sinks) add_input(stage, in.sink.input, in.sink.operand);
   scalars.add_to(stage);
   std::vector<Func> outputs = {output};
-  stage.operands.push_back(in.output);
-  add_row_outputs(stage, outputs, s, in, {highest, total, row_scale(y)});
+  if (splits != nullptr) {
+    outputs = split_outputs(s, *splits, partial, block_max, block_sum, only);
+    for (const Operand& operand : {splits->partial, splits->split_max, splits->split_sum})
+      stage.operands.push_back(operand);
+    for (const Func& part : outputs) name_funcs(stage, {part});
+  } else {
+    stage.operands.push_back(in.output);
+    add_row_outputs(stage, outputs, s, in, {highest, total, row_scale(y)});
+  }
   stage.pipeline = Halide::Pipeline(outputs);
   s.set_grid(stage);
+  if (splits != nullptr) {
+    stage.key_axis = static_cast<int>(stage.grid.size());
+    stage.grid.push_back({1, Symbol::kKey, key_block});
+  }
   if (attention.right) stage.reverse_axis = stage.query_axis;
   s.name_inputs(stage);
   name_funcs(stage, {product, scores, masked, block_max, shift, probabilities, pair_probabilities,

@@ -217,8 +217,8 @@ Stage build_decode(const Plan& plan, const Blocking& blocking, const DecodeInput
 // sequence a task.
 Stage build_merge(const Plan& plan, const Blocking& blocking, const DecodeInputs& splits,
                   const AttentionInputs& in) {
-  const int split = blocking.decode.split;
-  const HeadGroups groups = head_groups(plan.attention);
+  const int split = splits.of_blocks ? blocking.attention.key_block : blocking.decode.split;
+  const HeadGroups groups = splits.of_blocks ? HeadGroups() : head_groups(plan.attention);
   const int group = static_cast<int>(groups.rows);
   StageScalars scalars("merge");
   const AttentionBlocking whole = all_queries(blocking, split, TileRows::kQueries);

@@ -5,24 +5,28 @@ namespace mha {
 using Halide::Expr;
 using Halide::strict_float;
 
-Expr exp2_nonpositive(Expr x) {
-  // Adding 1.5 * 2^23 rounds x to an integer n that then stands in the low bits; the sum must not
-  // be reassociated.
-  const float round = 12582912.0f;
+Expr exp2_nonpositive(Expr x, ExpForm form) {
+  // A strict "less than" is false for NaN; a relaxed one may be compiled as "not greater or equal".
+  const Expr low = -127.0f;
+  if (form == ExpForm::kClamped) x = Halide::select(strict_float(x < low), low, x);
+  // Adding 1.5 * 2^23 + 127 rounds x to an integer n; n + 127, the exponent of 2^n, then stands in
+  // the low bits. The sum must not be reassociated.
+  const float round = 12582912.0f + 127.0f;
   Expr shifted = strict_float(x + round);
   Expr fraction = strict_float(x - strict_float(shifted - round));  // in [-0.5, 0.5]
-  Expr power = Halide::reinterpret<float>((Halide::reinterpret<int>(shifted) << 23) + 0x3f800000);
-  // Minimax polynomial of 2^f - 1 on [-0.5, 0.5], degree 5, by Lawson's iteration; with f32
-  // rounding the relative error is at most 1.6e-7, 6.6e-8 RMS. Degree 4 is no faster and 25 times
-  // worse.
-  Expr p = 1.326472731e-3f;
-  p = p * fraction + 9.671512991e-3f;
-  p = p * fraction + 5.550733581e-2f;
-  p = p * fraction + 2.402224243e-1f;
-  p = p * fraction + 6.931470037e-1f;
-  p = p * fraction + 1.0f;
-  // Multiplied rather than added to the exponent bits, which would turn a NaN into a number. A
-  // strict "less than" is false for NaN; a relaxed one may be compiled as "not greater or equal".
+  Expr power = Halide::reinterpret<float>(Halide::reinterpret<int>(shifted) << 23);
+  // Minimax polynomials of 2^f - 1 on [-0.5, 0.5] by Lawson's iteration, in relative error: degree
+  // 5, or degree 4, which is 18 times worse.
+  std::vector<float> coefficients = {1.326472731e-3f, 9.671512991e-3f, 5.550733581e-2f,
+                                     2.402224243e-1f, 6.931470037e-1f, 1.0f};
+  if (form == ExpForm::kDegree4) {
+    coefficients = {9.582853438e-3f, 5.590642714e-2f, 2.402409862e-1f, 6.931241931e-1f, 1.0f};
+  }
+  Expr p = coefficients.front();
+  for (size_t i = 1; i < coefficients.size(); ++i) p = p * fraction + coefficients[i];
+  // Multiplied rather than added to the exponent bits, which would turn a NaN into a number. At
+  // -127 the power is 0.
+  if (form == ExpForm::kClamped) return p * power;
   return Halide::select(strict_float(x < -126.0f), 0.0f, p * power);
 }
 

@@ -22,6 +22,10 @@ enum class TileRows {
   kShared  // of all sequences of the call, over the keys that they share
 };
 
+// How 2^x is computed (exp2_nonpositive()): with a polynomial of degree 5, where what is too small
+// is found by a comparison at the end, or by a clamp at the beginning; with one of degree 4.
+enum class ExpForm { kCompared = 0, kClamped = 1, kDegree4 = 2 };
+
 struct AttentionBlocking {
   int query_block = 64;                         // queries of one task
   int key_block = 128;                          // keys whose softmax is one partial result
@@ -32,7 +36,9 @@ struct AttentionBlocking {
   bool textbook = false;     // the stage is that of textbook.cc, for Halide's autoschedulers
   bool whole_rows = false;   // one task has all queries of a head: query_block is their number
   TileRows rows = TileRows::kQueries;
-  bool pairs = false;  // takes_pairs() of the plan
+  bool pairs = false;       // takes_pairs() of the plan
+  bool split_keys = false;  // every block of keys is a task, merged by a stage of its own
+  ExpForm exp = ExpForm::kCompared;
 };
 
 // The attention of few queries over a cache.

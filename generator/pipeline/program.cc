@@ -532,9 +532,32 @@ class Builder {
       add_decode_stages(in);
       return;
     }
-    program_.stages.push_back(blocking_.attention.textbook
-                                  ? build_textbook_attention(plan_, blocking_, in)
-                                  : build_attention(plan_, blocking_, in));
+    if (blocking_.attention.textbook) {
+      program_.stages.push_back(build_textbook_attention(plan_, blocking_, in));
+    } else if (blocking_.attention.split_keys) {
+      add_split_stages(in);
+    } else {
+      program_.stages.push_back(build_attention(plan_, blocking_, in));
+    }
+  }
+
+  // The partial results of splits of `keys` keys, of `heads` heads and `group` rows for each query.
+  void add_splits(DecodeInputs& splits, int64_t width, int64_t group, int keys, int64_t heads) {
+    const Extent rows{group, Symbol::kRows, 1}, count{1, Symbol::kKey, keys, keys};
+    splits.partial_width = width;
+    splits.partial = add_buffer("splits", {fixed(width), rows, count, fixed(heads)});
+    splits.split_max = add_buffer("split_max", {rows, count, fixed(heads)});
+    splits.split_sum = add_buffer("split_sum", {rows, count, fixed(heads)});
+  }
+
+  // Every block of keys a task, and all of a row merged.
+  void add_split_stages(const AttentionInputs& in) {
+    const Attention& a = plan_.attention;
+    DecodeInputs splits{score_, v_};
+    splits.of_blocks = true;
+    add_splits(splits, padded(a.d_value), 1, blocking_.attention.key_block, a.heads);
+    program_.stages.push_back(build_attention(plan_, blocking_, in, &splits));
+    program_.stages.push_back(build_merge(plan_, blocking_, splits, in));
   }
 
   // The pruned heads' places in what the caller gets.
@@ -555,13 +578,8 @@ class Builder {
   void add_decode_stages(const AttentionInputs& in) {
     const Attention& a = plan_.attention;
     DecodeInputs splits{score_, v_};
-    splits.partial_width = program_.cache->d_value_padded;
-    const int split = blocking_.decode.split;
-    const Extent rows{head_groups(a).rows, Symbol::kRows, 1}, count{1, Symbol::kKey, split, split};
-    const Extent heads = fixed(a.kv_heads);
-    splits.partial = add_buffer("splits", {fixed(splits.partial_width), rows, count, heads});
-    splits.split_max = add_buffer("split_max", {rows, count, heads});
-    splits.split_sum = add_buffer("split_sum", {rows, count, heads});
+    add_splits(splits, program_.cache->d_value_padded, head_groups(a).rows, blocking_.decode.split,
+               a.kv_heads);
     for (const bool shared : {true, false})
       program_.stages.push_back(build_decode(plan_, blocking_, splits, shared));
     program_.stages.push_back(build_merge(plan_, blocking_, splits, in));

@@ -443,17 +443,27 @@ Expr Scores::where_visible(const Expr& value, float hidden) const {
 Expr Scores::is_key() const { return c * blocking_.key_block + x < key_length; }
 
 Expr Scores::exp(const Expr& difference) const {
-  if (unit_ == ScoreUnit::kLog2) return exp2_nonpositive(difference);
-  return exp2_nonpositive(difference * static_cast<float>(kLog2E));
+  if (unit_ == ScoreUnit::kLog2) return exp2_nonpositive(difference, blocking_.exp);
+  return exp2_nonpositive(difference * static_cast<float>(kLog2E), blocking_.exp);
 }
 
 Expr Scores::natural(const Expr& score) const {
   return unit_ == ScoreUnit::kLog2 ? score * static_cast<float>(kLn2) : score;
 }
 
+Expr Scores::row_count() const {
+  if (!query_tail) return blocking_.query_block;
+  return min(blocking_.query_block, query_length - first_query_);
+}
+
+Expr Scores::first_split_row() const { return sequence * query_length; }
+
+void Scores::bound_split(Func out, const Var& r, const Var& g) const {
+  out.bound(r, first_split_row() + first_query_, row_count()).bound(g, computed_head, 1);
+}
+
 void Scores::bound_rows(Func out, bool computed) const {
-  Expr count = query_tail ? min(blocking_.query_block, query_length - first_query_)
-                          : Expr(blocking_.query_block);
+  const Expr count = row_count();
   out.bound(t, first_row + first_query_, count).bound(b, batch_index, 1);
   if (!every_head_) out.bound(h, computed ? computed_head : head, 1);
 }

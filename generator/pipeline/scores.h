@@ -137,6 +137,10 @@ class Scores {
   // Bounds an output with the dimensions (.., t, h, b) to the rows of the task; h is the caller's
   // number of the head, or its place among those that are computed.
   void bound_rows(Halide::Func out, bool computed = false) const;
+  // The same of partial results, (.., r, .., g): rows of all sequences one after another, which are
+  // not packed, and computed heads. The first row of this task's sequence there.
+  void bound_split(Halide::Func out, const Halide::Var& r, const Halide::Var& g) const;
+  Halide::Expr first_split_row() const;
   // The task of a block of queries, a head and a sequence; of all heads where every_head.
   void set_grid(Stage& stage) const;
   // The arguments and operands that scores read.
@@ -150,6 +154,7 @@ class Scores {
   Halide::Expr first_tile_row() const;
 
  private:
+  Halide::Expr row_count() const;  // of a block of queries
   Halide::Expr visible() const;
   void set_group(StageScalars& scalars);
   void set_shared(StageScalars& scalars);

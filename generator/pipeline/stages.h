@@ -121,7 +121,11 @@ struct AttentionInputs : ScoreInputs {
   Operand lse, row_max, row_scale;
 };
 
-Stage build_attention(const Plan& plan, const Blocking& blocking, const AttentionInputs& inputs);
+struct DecodeInputs;
+// With `splits` every block of keys is a task, and only its partial results are written, for
+// build_merge().
+Stage build_attention(const Plan& plan, const Blocking& blocking, const AttentionInputs& inputs,
+                      const DecodeInputs* splits = nullptr);
 
 // The same without blocks, for Halide's autoschedulers: fixed lengths, and the output alone.
 Stage build_textbook_attention(const Plan& plan, const Blocking& blocking,
@@ -135,6 +139,8 @@ struct DecodeInputs : ScoreInputs {
   // (row, split, kv head), in the unit of the scores.
   Operand partial, split_max, split_sum;
   int64_t partial_width = 0;  // of `partial`
+  // Splits of the stage attention, one a block of keys: every query head counts as a KV head.
+  bool of_blocks = false;
 };
 // The stage "decode": splits of a sequence's own keys; with `shared` the stage "decode_shared":
 // splits within the keys that all sequences of the call share, for the rows of all.
@@ -217,9 +223,9 @@ struct ProjectionInputs {
 Stage build_projection(const std::string& name, const Blocking& blocking,
                        const ProjectionInputs& inputs);
 
-// 2^x for x <= 0, relative error below 1.6e-7; exactly 0 for x < -126, so that a hidden key adds
-// nothing.
-Halide::Expr exp2_nonpositive(Halide::Expr x);
+// 2^x for x <= 0, NaN for NaN; exactly 0 for x < -127, so that a hidden key adds nothing. Relative
+// error above -126: below 1.6e-7 with fused multiply-add, 2e-7 without, 3e-6 with kDegree4. Between the two ends within 2^-126 of it.
+Halide::Expr exp2_nonpositive(Halide::Expr x, ExpForm form = ExpForm::kCompared);
 
 // tanh x, relative error below 3.2e-7, 4.4e-8 RMS; NaN for NaN.
 Halide::Expr tanh_f32(const Halide::Expr& x);

@@ -80,7 +80,10 @@ double CostModel::tasks(const StageSchedule& s) const {
   if (s.stage == "attention") {
     return ceil_div(static_cast<double>(plan_.query_length.max),
                     static_cast<double>(s.get("query_block"))) *
-           static_cast<double>(plan_.batch.max * plan_.attention.heads);
+           static_cast<double>(plan_.batch.max * plan_.attention.heads) *
+           (s.get("split_keys") == 0 ? 1
+                                     : ceil_div(static_cast<double>(plan_.keys().max),
+                                                static_cast<double>(s.get("key_block"))));
   }
   if (s.stage == "decode") {
     return ceil_div(static_cast<double>(plan_.keys().max), static_cast<double>(s.get("split"))) *
@@ -168,7 +171,8 @@ double CostModel::attention(const StageSchedule& s) const {
     double work = score_tiles * (ceil_div(width, together) * score_step +
                                  static_cast<double>(key_tile) * query_vectors + kTile);
     const double vectors = seen * rows / lanes;
-    work += vectors * (kExp + (masked ? kMaskVector : 0)) + blocks * rows / lanes * 20;
+    work += vectors * ((s.get("exp") == 2 ? kExp - 1 : kExp) + (masked ? kMaskVector : 0)) +
+            blocks * rows / lanes * 20;
     const double value_tiles =
         rows / static_cast<double>(value_rows) * (value_width / lanes / value_vectors);
     work += value_tiles * (ceil_div(seen, together) * value_step +
@@ -199,6 +203,12 @@ double CostModel::attention(const StageSchedule& s) const {
     if (block_keys * value_vectors * lanes * element > 0.7 * l1 ||
         conflicts(value_width, s.get("pack_values")))
       traffic += value_bytes * (value_passes - 1) / kL2Bytes;
+    if (s.get("split_keys") == 1) {
+      // Every task has its own copy of the queries, and its partial results leave the core.
+      work += (blocks - 1) * (rows * width / lanes * 2 + kTask);
+      traffic += 2 * blocks * rows * value_width * 4 / kL3Bytes;
+      tasks += blocks - 1;
+    }
     total += overlapped(work, traffic) + kTask;
     tasks += 1;
   }

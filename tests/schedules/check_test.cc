@@ -54,7 +54,9 @@ Schedule legal(const Plan& plan) {
                                 {"score_order", 0},
                                 {"value_order", 0},
                                 {"prefetch", 0},
-                                {"softmax_level", 0}}});
+                                {"softmax_level", 0},
+                                {"split_keys", 0},
+                                {"exp", 0}}});
   }
   return schedule;
 }
@@ -240,6 +242,42 @@ TEST(Check, GroupsOfQueriesAreSeveral) {
   EXPECT_EQ(check_schedule(with(grouped, "attention", "score_order", 1), plan, zen5),
             Lines{"attention.score_order = 1: a tile that holds all queries of a group has no "
                   "other order"});
+}
+
+TEST(Check, KeysOfSeveralBlocksAreSplit) {
+  EXPECT_EQ(after(kBlock, "attention", "split_keys", 1), Lines{});
+  EXPECT_EQ(after(kAttention, "attention", "split_keys", 1), Lines{});
+  const Plan plan = plan_of(kAttention);
+  const Machine zen5 = machine_named("zen5");
+  const Schedule split = with(legal(plan), "attention", "split_keys", 1);
+  EXPECT_EQ(check_schedule(with(split, "attention", "key_block", 512), plan, zen5),
+            Lines{"attention.split_keys = 1: one block of keys holds all of them"});
+  EXPECT_EQ(check_schedule(with(split, "attention", "softmax_level", 1), plan, zen5),
+            Lines{"attention.softmax_level = 1: one block of keys is a task, and nothing is left "
+                  "to arrange otherwise"});
+  const std::string head = "version: 1\nname: t\nop: attention\nheads: 2\nd_head: 64\n";
+  EXPECT_EQ(after(head + "query_length: 513\n", "attention", "split_keys", 1),
+            Lines{"attention.split_keys = 1: more than 512 queries give tasks enough, and would be "
+                  "merged by few"});
+  EXPECT_EQ(after(head + "query_length: 300\npacked: true\n", "attention", "split_keys", 1),
+            Lines{"attention.split_keys = 1: keys of packed sequences are not split"});
+  EXPECT_EQ(after(head + "query_length: 300\nmask: {rule: \"(q + 2 * k) % 5 != 2\"}\n", "attention",
+                  "split_keys", 1),
+            Lines{"attention.split_keys = 1: which blocks a mask rule shows is found out once for "
+                  "all of them"});
+}
+
+TEST(Check, ExpOfDegree4IsForBf16) {
+  const std::string head = "version: 1\nname: t\nop: attention\nheads: 2\nd_head: 64\n";
+  const Lines coarse = {
+      "attention.exp = 2: degree 4 is exact enough for bf16, and where nothing but the output "
+      "depends on it"};
+  for (int form : {0, 1}) EXPECT_EQ(after(kAttention, "attention", "exp", form), Lines{});
+  EXPECT_EQ(after(kAttention, "attention", "exp", 2), coarse);
+  const std::string narrow = head + "query_length: 300\ndtype: bf16\n";
+  EXPECT_EQ(after(narrow, "attention", "exp", 2), Lines{});
+  EXPECT_EQ(after(narrow + "outputs: [output, lse]\n", "attention", "exp", 2), coarse);
+  EXPECT_EQ(after(head + "query_length: 300\ndtype: f16\n", "attention", "exp", 2), coarse);
 }
 
 TEST(Check, TasksHoldWholeRowTiles) {

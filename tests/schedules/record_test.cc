@@ -21,6 +21,7 @@ namespace fs = std::filesystem;
 
 const char kConfig[] =
     "version: 1\nname: t\nop: attention\nheads: 8\nd_head: 64\nquery_length: 512\n";
+// As it was written before there were split_keys and exp.
 const char kStage[] =
     "      attention: {query_block: 32, key_block: 256, key_tile: 4, query_vectors: 2, value_rows: "
     "4, value_vectors: 4, width_unroll: 2, key_unroll: 1, pack_keys: 0, pack_values: 0, "
@@ -70,7 +71,7 @@ TEST_F(Records, FoundByKeyAndThreads) {
   EXPECT_EQ(found->text(),
             "attention: query_block=32 key_block=256 key_tile=4 query_vectors=2 value_rows=4 "
             "value_vectors=4 width_unroll=2 key_unroll=1 pack_keys=0 pack_values=0 task_order=1 "
-            "score_order=0 value_order=0 prefetch=0 softmax_level=0\n");
+            "score_order=0 value_order=0 prefetch=0 softmax_level=0 split_keys=0 exp=0\n");
   EXPECT_EQ(find(plan_, 2), std::nullopt);
   Plan other = plan_;
   other.attention.right = 0;
@@ -96,7 +97,7 @@ TEST_F(Records, AnyOrderInTheFile) {
             "task_order=0 loop_order=0 prefetch=2\n"
             "attention: query_block=32 key_block=256 key_tile=4 query_vectors=2 value_rows=4 "
             "value_vectors=4 width_unroll=2 key_unroll=1 pack_keys=0 pack_values=0 task_order=1 "
-            "score_order=0 value_order=0 prefetch=0 softmax_level=0\n"
+            "score_order=0 value_order=0 prefetch=0 softmax_level=0 split_keys=0 exp=0\n"
             "project_out: row_tile=4 panel_vectors=4 depth_unroll=2 task_panels=1 task_rows=256 "
             "task_order=0 loop_order=0 prefetch=2\n");
 }

@@ -24,7 +24,9 @@ const std::vector<std::pair<std::string, std::vector<int64_t>>> kSmall = {
     {"pack_keys", {0}},
     {"pack_values", {0}},
     {"prefetch", {0}},
-    {"softmax_level", {0}}};
+    {"softmax_level", {0}},
+    {"split_keys", {0}},
+    {"exp", {0}}};
 
 TEST(Candidates, AreThoseThatTheRulesAllow) {
   const Problem problem(kAttention, "attention", kSmall);

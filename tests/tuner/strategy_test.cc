@@ -103,7 +103,9 @@ const Subspace kPair = {{"query_block", {32, 64, 96, 128}},
                         {"pack_keys", {0}},
                         {"pack_values", {0, 1}},
                         {"prefetch", {0}},
-                        {"softmax_level", {0}}};
+                        {"softmax_level", {0}},
+                        {"split_keys", {0}},
+                        {"exp", {0}}};
 
 TEST(Strategy, SameSeedSameSequenceAndNothingTwice) {
   for (const std::string& name : strategy_names()) {
@@ -181,7 +183,9 @@ TEST(Strategy, EvolutionFindsTheBestWithin64Trials) {
                {"pack_keys", {0}},
                {"pack_values", {0}},
                {"prefetch", {0}},
-               {"softmax_level", {0}}}},
+               {"softmax_level", {0}},
+               {"split_keys", {0}},
+               {"exp", {0}}}},
         Place{kBlock, "project_out", rows}, Place{kBlock, "project_qkv", rows}}) {
     const Problem problem(place.config, place.stage, place.subspace);
     const auto listed = Candidates(problem.get()).all(100000).value();
