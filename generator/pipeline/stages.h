@@ -224,7 +224,8 @@ Stage build_projection(const std::string& name, const Blocking& blocking,
                        const ProjectionInputs& inputs);
 
 // 2^x for x <= 0, NaN for NaN; exactly 0 for x < -127, so that a hidden key adds nothing. Relative
-// error above -126: below 1.6e-7 with fused multiply-add, 2e-7 without, 3e-6 with kDegree4. Between the two ends within 2^-126 of it.
+// error above -126: below 1.6e-7 with fused multiply-add, 2e-7 without, 3e-6 with kDegree4. Between
+// the two ends within 2^-126 of it.
 Halide::Expr exp2_nonpositive(Halide::Expr x, ExpForm form = ExpForm::kCompared);
 
 // tanh x, relative error below 3.2e-7, 4.4e-8 RMS; NaN for NaN.
