@@ -287,9 +287,9 @@ Schedule default_schedule(const Plan& plan, const Machine& machine, int threads)
   (void)threads;
   Schedule schedule;
   for (const Projection& projection : plan.projections) {
-    const bool of_memory =
-        projection.parts.front().weight != "w_q" && !plan.self_length && !plan.cache;
-    const Range rows = of_memory ? plan.key_length : projected_rows(plan);
+    const bool of_memory = projection.parts.front().weight != "w_q" && !plan.self_length &&
+                           (!plan.cache || plan.has_own_keys());
+    const Range rows = of_memory ? new_keys(plan) : projected_rows(plan);
     schedule.stages.push_back(projection_default(
         projection_stage_name(projection), plan,
         {projection.parts.front().width, plan.d_model, rows, of_memory}, machine));

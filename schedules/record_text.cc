@@ -112,6 +112,7 @@ std::string plan_key(const Plan& plan) {
   add("Lq", range(plan.query_length));
   add("Lk", plan.self_length ? "Lq" : range(plan.key_length));
   if (plan.cache) add("cache", plan.cache->paged ? std::to_string(plan.cache->page) : "whole");
+  if (plan.may_bring_none()) add("Ln", plan.has_own_keys() ? range(plan.new_key_length) : "Lq|0");
   if (plan.op == Op::kBlock) add("M", std::to_string(plan.d_model));
   add("H", std::to_string(a.heads));
   add("G", std::to_string(a.kv_heads));

@@ -15,9 +15,15 @@ int64_t narrowed(Wide value) {
   return static_cast<int64_t>(std::min<Wide>(value, std::numeric_limits<int64_t>::max()));
 }
 
+// Rows of K and V that a call brings.
+int64_t brought(const Plan& plan, const Lengths& lengths) {
+  if (!plan.cache) return lengths.key;
+  return plan.has_own_keys() ? plan.new_key_length.max : lengths.query;
+}
+
 // Rows of x or memory that a projection reads.
-int64_t rows_of(const Projection& projection, const Lengths& lengths) {
-  return lengths.batch * (projection.input == "memory" ? lengths.key : lengths.query);
+int64_t rows_of(const Plan& plan, const Projection& projection, const Lengths& lengths) {
+  return lengths.batch * (projection.input == "memory" ? brought(plan, lengths) : lengths.query);
 }
 
 int64_t columns_of(const Projection& projection) {
@@ -40,8 +46,9 @@ Lengths largest_lengths(const Plan& plan) {
 
 int64_t visible_pairs(const Plan& plan, const Lengths& lengths) {
   const Attention& a = plan.attention;
-  const int64_t offset =
-      plan.attention.query_offset == QueryOffset::kStart ? 0 : lengths.key - lengths.query;
+  const int64_t offset = plan.attention.query_offset == QueryOffset::kStart ? 0
+                         : plan.cache ? lengths.key - brought(plan, lengths)
+                                      : lengths.key - lengths.query;
   // Over all queries i, how many of the keys lie before i + reach.
   const auto keys_before = [&](int64_t reach) {
     return sum_clamped(lengths.query - 1 + reach, lengths.key) -
@@ -57,7 +64,7 @@ int64_t call_flops(const Plan& plan, const Lengths& lengths) {
   Wide products =
       Wide{lengths.batch} * a.heads * visible_pairs(plan, lengths) * (a.d_head + a.d_value);
   for (const Projection& projection : plan.projections) {
-    products += Wide{rows_of(projection, lengths)} * plan.d_model * columns_of(projection);
+    products += Wide{rows_of(plan, projection, lengths)} * plan.d_model * columns_of(projection);
   }
   if (!plan.out_weight.empty()) {
     products += Wide{lengths.batch} * lengths.query * a.heads * a.d_value * plan.d_model;
@@ -83,7 +90,7 @@ int64_t call_bytes(const Plan& plan, const Lengths& lengths) {
       }
     }
     activations += 2 * lengths.batch * lengths.query * plan.d_model;  // x and output
-    if (memory) activations += lengths.batch * lengths.key * plan.d_model;
+    if (memory) activations += lengths.batch * brought(plan, lengths) * plan.d_model;
     weights += a.heads * a.d_value * plan.d_model;  // w_o
     rows_of_weights += plan.d_model;
     if (plan.weights == Dtype::kInt8) floats += rows_of_weights;  // their scales

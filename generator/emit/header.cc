@@ -24,6 +24,8 @@ Range range_of(Symbol symbol, const Plan& plan) {
       return {1, INT32_MAX};
     case Symbol::kStarts:
       return {plan.batch.min + 1, plan.batch.max + 1};
+    case Symbol::kNewKeys:
+      return plan.new_key_length;
     default:
       return {1, 1};
   }
@@ -33,6 +35,7 @@ std::string letter_of(Symbol symbol, const Plan& plan) {
   if (symbol == Symbol::kBatch) return "B";
   if (symbol == Symbol::kStarts) return "B + 1";
   if (symbol == Symbol::kRows) return "T";
+  if (symbol == Symbol::kNewKeys) return "Ln";
   return symbol == Symbol::kQuery || plan.self_length ? "Lq" : "Lk";
 }
 
@@ -94,6 +97,10 @@ std::string facts(const Plan& plan) {
     line(fmt::format("cache: {} bytes a key in each layer, in pages of {} keys; the rows of a call",
                      cache_key_bytes(cache), cache.page));
     line("  follow the keys that their sequence has");
+    if (plan.has_own_keys())
+      line(range_text("new keys Ln", plan.new_key_length) + "; 0 in new_keys: none");
+    if (plan.new_keys == Plan::NewKeys::kOfQueriesOrNone)
+      line("new keys: none where new_keys is 0, one a query where it is query_length");
   } else {
     line(plan.self_length ? "keys Lk = Lq" : range_text("keys Lk", plan.keys()));
   }
@@ -214,7 +221,8 @@ std::string c_header(const Plan& plan, const Program& program, const std::string
                          : ""),
       !lengths ? ""
       : program.cache
-          ? " *   (args.call.batch, query_length: 0 stands for the largest)\n"
+          ? std::string(" *   (args.call.batch, query_length: 0 stands for the largest)\n") +
+                (plan.may_bring_none() ? " *   (args.call.new_keys: 0 stands for none)\n" : "")
           : " *   (args.call.batch, query_length, key_length: 0 stands for the largest)\n",
       example, program.cache ? "decode" : "run");
   text += fmt::format(
@@ -260,7 +268,7 @@ std::string c_header(const Plan& plan, const Program& program, const std::string
         "and heads. */\n"
         "mha_status {0}_cache_create(const mha_cache_options* options, mha_cache** cache);\n"
         "/* K and V of the new tokens go into the cache, nothing attends: outputs are not looked "
-        "at. */\n"
+        "at{1}. */\n"
         "mha_status {0}_append(mha_context* context, const {0}_args* args);\n"
         "/* The same, and then the queries attend to all that their sequence has: one token or a "
         "part of a\n"
@@ -269,7 +277,7 @@ std::string c_header(const Plan& plan, const Program& program, const std::string
         "/* The same result within rounding; keys that all sequences of the call share are read "
         "once. */\n"
         "mha_status {0}_decode_shared(mha_context* context, const {0}_args* args);\n",
-        name);
+        name, plan.may_bring_none() ? ".\n * new_keys 0 stands for the most" : "");
   }
   text += fmt::format(
       "\n"

@@ -251,6 +251,7 @@ ordered_json make_manifest(const ManifestInput& input) {
   ordered_json call = {{"batch", range_json(plan.batch)},
                        {"query_length", range_json(plan.query_length)}};
   call["key_length"] = range_json(plan.keys());
+  if (plan.has_own_keys()) call["new_keys"] = range_json(plan.new_key_length);
   call["flops"] = call_flops(plan, lengths);
   call["bytes"] = call_bytes(plan, lengths);
   call["visible_pairs"] = visible_pairs(plan, lengths);

@@ -4,6 +4,7 @@
 #include <limits>
 #include <string>
 
+#include "generator/pipeline/pipeline.h"
 #include "generator/spec/error.h"
 #include "mha/kernel.h"
 
@@ -134,6 +135,8 @@ Bounds length_bounds(Symbol symbol, const Plan& plan) {
       return {plan.rows().min, plan.rows().max};
     case Symbol::kStarts:
       return {plan.batch.min + 1, plan.batch.max + 1};
+    case Symbol::kNewKeys:
+      return {plan.new_key_length.min, plan.new_key_length.max};
     default:
       return {1, 1};
   }
@@ -236,6 +239,8 @@ Bounds symbol_bounds(Symbol symbol, const Stage& stage, const Plan& plan) {
       return {0, 0};
     case Symbol::kSequenceSlot:
       return {0, INT32_MAX};
+    case Symbol::kSequenceNewKeys:
+      return {0, new_keys(plan).max};
     case Symbol::kShared:
     case Symbol::kSequenceCached:
       return {0, plan.cache ? plan.cache->capacity : 0};

@@ -35,7 +35,9 @@ static_assert(int{MHA_SYMBOL_STARTS} == int(Symbol::kStarts) &&
               int{MHA_SYMBOL_SEQUENCE_OFFSET} == int(Symbol::kSequenceOffset) &&
               int{MHA_SYMBOL_SEQUENCE_QUERIES} == int(Symbol::kSequenceQueries) &&
               int{MHA_SYMBOL_SHARED} == int(Symbol::kShared) &&
-              int{MHA_SYMBOL_SEQUENCE_CACHED} == int(Symbol::kSequenceCached));
+              int{MHA_SYMBOL_NEW_KEYS} == int(Symbol::kNewKeys) &&
+              int{MHA_SYMBOL_SEQUENCE_CACHED} == int(Symbol::kSequenceCached) &&
+              int{MHA_SYMBOL_SEQUENCE_NEW_KEYS} == int(Symbol::kSequenceNewKeys));
 mha_extent extent_of(const Extent& extent) {
   return {extent.scale, static_cast<int32_t>(extent.symbol), extent.round, extent.per, 0};
 }
@@ -123,7 +125,8 @@ class Builder {
                     int{MHA_CHECK_INT32_OFFSET} == int(ValueCheck::kInt32Offset) &&
                     int{MHA_CHECK_STARTS} == int(ValueCheck::kStarts));
       rows[i].flags = (from[i].may_repeat ? uint32_t{MHA_TENSOR_MAY_REPEAT} : 0u) |
-                      (appended(i) ? uint32_t{MHA_TENSOR_APPENDED} : 0u);
+                      (appended(i) ? uint32_t{MHA_TENSOR_APPENDED} : 0u) |
+                      (from[i].of_new_keys ? uint32_t{MHA_TENSOR_NEW_KEYS} : 0u);
       rows[i].check = static_cast<uint32_t>(from[i].check);
       for (size_t a = 0; a < from[i].axes.size(); ++a) rows[i].axes[a] = extent_of(from[i].axes[a]);
     }
@@ -367,6 +370,11 @@ class Builder {
     kernel.batch = {plan.batch.min, plan.batch.max};
     kernel.query_length = {plan.query_length.min, plan.query_length.max};
     kernel.key_length = {plan.key_length.min, plan.key_length.max};
+    static_assert(int{MHA_NEW_KEYS_OF_QUERIES} == int(Plan::NewKeys::kOfQueries) &&
+                  int{MHA_NEW_KEYS_OF_QUERIES_OR_NONE} == int(Plan::NewKeys::kOfQueriesOrNone) &&
+                  int{MHA_NEW_KEYS_OWN} == int(Plan::NewKeys::kOwn));
+    kernel.new_keys_kind = static_cast<uint32_t>(plan.new_keys);
+    if (plan.has_own_keys()) kernel.new_keys = {plan.new_key_length.min, plan.new_key_length.max};
     const auto list = [&](size_t offset, uint64_t& count, const auto& from, const char* what) {
       rows.point(0, offset, table(from, what));
       count = from.size();

@@ -54,7 +54,14 @@ class Builder {
   // The keys of a sequence that attention may read.
   static Range attended(const Spec& spec) {
     if (!spec.kv_cache) return spec.key_length;
-    return {spec.query_length.min, spec.kv_cache->capacity};
+    const bool none = spec.key_length_given || spec.cross;  // a call may bring none
+    return {none ? 1 : spec.query_length.min, spec.kv_cache->capacity};
+  }
+
+  // Rows of K and V that a call brings.
+  RangeAttr new_keys() {
+    return spec_.kv_cache && !spec_.key_length_given ? queries_
+                                                     : range(spec_.key_length, "key_length");
   }
 
   RangeAttr range(const Range& range, StringRef key) {
@@ -198,9 +205,12 @@ class Builder {
     if (!spec_.kv_cache) return rows;
     const KvCache& cache = *spec_.kv_cache;
     return builder_.create<AppendOp>(
-        place({"kv_cache", "kv_cache.capacity", "kv_cache.page", "batch", "query_length"}),
+        place({"kv_cache", "kv_cache.capacity", "kv_cache.page", "batch", "query_length",
+               "key_length"}),
         heads_type(keys_, spec_.kv_heads, width), rows, builder_.getI64IntegerAttr(cache.capacity),
         cache.paged ? builder_.getI64IntegerAttr(cache.page) : mlir::IntegerAttr(),
+        spec_.key_length_given ? new_keys() : RangeAttr(),
+        spec_.cross && !spec_.key_length_given ? builder_.getUnitAttr() : nullptr,
         AxisOrderAttr::get(builder_.getContext(), order()));
   }
 
@@ -315,8 +325,8 @@ class Builder {
       return tensor({batch_.dim(), length.dim(), spec_.d_model});
     };
     Value x = input("x", input_type(queries_), {"d_model", "query_length", "batch"});
-    Value memory = spec_.cross ? input("memory", input_type(keys_), {"cross"}) : x;
-    const RangeAttr new_keys = spec_.kv_cache ? queries_ : keys_;
+    const RangeAttr new_keys = this->new_keys();
+    Value memory = spec_.cross ? input("memory", input_type(new_keys), {"cross"}) : x;
     const Bias& biased = spec_.projection_bias;
     Value q = project(x, queries_, "q", spec_.heads, spec_.d_head, biased.q,
                       {"heads", "d_head", "d_model"});
@@ -336,7 +346,7 @@ class Builder {
 
   void attention_alone() {
     Value q = input("query", heads_type(queries_, spec_.heads, spec_.d_head), {"heads", "d_head"});
-    const RangeAttr new_keys = spec_.kv_cache ? queries_ : keys_;
+    const RangeAttr new_keys = this->new_keys();
     Value k =
         input("key", heads_type(new_keys, spec_.kv_heads, spec_.d_head), {"kv_heads", "heads"});
     Value v = input("value", heads_type(new_keys, spec_.kv_heads, spec_.d_value),

@@ -27,7 +27,10 @@ struct DropCausal : OpRewritePattern<AttentionOp> {
   LogicalResult matchAndRewrite(AttentionOp op, PatternRewriter& rewriter) const override {
     if (!op.getCausal()) return failure();
     auto kernel = op->getParentOfType<KernelOp>();
-    const bool last_query = op.getOffset() == Offset::kEnd && kernel.getQueries().getMax() == 1;
+    // Behind a cache a call of its own number of keys brings some that stand behind the query.
+    AppendOp append = op.appended();
+    const bool last_query = op.getOffset() == Offset::kEnd && kernel.getQueries().getMax() == 1 &&
+                            !(append && append.getBrings());
     const bool only_key = op.getOffset() == Offset::kStart && kernel.getKeys().getMax() == 1;
     if (!last_query && !only_key) return failure();
     rewriter.modifyOpInPlace(op, [&] { op.removeCausalAttr(); });
@@ -65,6 +68,9 @@ struct DropWideWindow : OpRewritePattern<AttentionOp> {
     if (op.getOffset() == Offset::kEnd) {
       first = -queries;
       last = keys - 1;
+      // Queries stand behind the cached keys, of which there may be no more.
+      AppendOp append = op.appended();
+      if (append && append.mayBringNone()) last += queries;
     } else if (op.getOffset() == Offset::kInput) {
       first -= kFarthestOffset;
       last += kFarthestOffset;

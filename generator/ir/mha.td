@@ -229,12 +229,19 @@ def AppendOp : Mha_KernelPart<"append", [Mha_NamesResults]> {
     rows [B, Lq, G, D] -> all [B, Lk, G, D]: what the cache of a sequence holds, and the call's rows of that sequence behind
     it. Each sequence has a length of its own, which the cache knows, and at most `capacity` keys. `page` is the
     number of keys that lie together in a paged cache; without it a sequence's keys are all in one place.
+    A call brings one row for each query. With `or_none` it may bring none at all. With `brings` rows are [B, Ln, G, D]:
+    their number is in that range whatever Lq is, or again none.
   }];
   let arguments = (ins Mha_Heads:$rows, I64Attr:$capacity, OptionalAttr<I64Attr>:$page,
+                       OptionalAttr<Mha_RangeAttr>:$brings, UnitAttr:$or_none,
                        DefaultValuedAttr<Mha_AxisOrderAttr, "::mha::ir::AxisOrder::kBshd">:$layout);
   let results = (outs Mha_Heads:$all);
   let assemblyFormat = "$rows attr-dict `:` type($rows) `->` type($all)";
   let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    /// Sequences need not have a key for each query of the call, nor any at all.
+    bool mayBringNone() { return getOrNone() || getBrings(); }
+  }];
 }
 
 //--- attention ---

@@ -86,6 +86,13 @@ struct Plan {
   Dtype dtype = Dtype::kF32;    // of activations and KV
   Dtype weights = Dtype::kF32;  // block: of the matrices as they are packed
   std::optional<KvCache> cache;
+  // With a cache, the rows of K and V that a call brings: one a query; or that, or none; or as many
+  // as new_key_length allows, or none.
+  enum class NewKeys { kOfQueries, kOfQueriesOrNone, kOwn };
+  NewKeys new_keys = NewKeys::kOfQueries;
+  Range new_key_length;  // kOwn
+  bool has_own_keys() const { return new_keys == NewKeys::kOwn; }
+  bool may_bring_none() const { return new_keys != NewKeys::kOfQueries; }
   int64_t d_model = 0;  // block
   // block: in the order they are to run; empty for op attention
   std::vector<Projection> projections;

@@ -91,6 +91,8 @@ std::string plan_text(const Plan& plan) {
   if (plan.cache) {
     text += fmt::format(", cache of {}", plan.cache->capacity);
     if (plan.cache->paged) text += fmt::format(" in pages of {}", plan.cache->page);
+    if (plan.has_own_keys()) text += fmt::format(", Ln = {} or 0", range_text(plan.new_key_length));
+    if (plan.new_keys == Plan::NewKeys::kOfQueriesOrNone) text += ", Ln = Lq or 0";
   }
   text += "\n";
   for (const Projection& projection : plan.projections) text += projection_text(projection);

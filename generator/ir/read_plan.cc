@@ -140,6 +140,11 @@ class Reader {
       cache.paged = append.getPage().has_value();
       if (cache.paged) cache.page = static_cast<int64_t>(*append.getPage());
       plan_.cache = cache;
+      if (append.getOrNone()) plan_.new_keys = Plan::NewKeys::kOfQueriesOrNone;
+      if (append.getBrings()) {
+        plan_.new_keys = Plan::NewKeys::kOwn;
+        plan_.new_key_length = range(*append.getBrings());
+      }
     }
     plan_.layout = op.getLayout() == AxisOrder::kBshd ? Layout::kBshd : Layout::kBhsd;
     rows(op);

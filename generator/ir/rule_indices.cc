@@ -119,18 +119,19 @@ class Prover {
     within(kQLen, 1, queries.getMax());
     at_most(kQLen, kLq);
     if (!kernel_.getPacked()) equal(kQLen, kLq);
-    const unsigned all_keys = kernel_.getPacked() ? kQLen : kLk;
+    const unsigned all_keys = kernel_.getPacked() && !has_cache(op_) ? kQLen : kLk;
     within(kKLen, 0, keys.getMax());
     at_most(kKLen, all_keys);
-    if (!op_.getKeyLengths()) equal(kKLen, all_keys);
-    if (has_cache(op_)) at_most(kQLen, kKLen);
+    const bool none = may_bring_none(op_);
+    if (!op_.getKeyLengths() && !none) equal(kKLen, all_keys);
+    if (has_cache(op_) && !none) at_most(kQLen, kKLen);
     within(kK, 0, keys.getMax() - 1);
     below(kK, kKLen);
     // q = i + offset, 0 <= i < q_len
     const WholeRange place = variable_ranges(op_).at("q");
     within(kQ, place.low, place.high);
     if (op_.getOffset() == Offset::kStart) below(kQ, kQLen);
-    if (op_.getOffset() == Offset::kEnd) {
+    if (op_.getOffset() == Offset::kEnd && !none) {
       below(kQ, kKLen);
       keep_ordered(set, combined(variable(kKLen), 1, variable(kQLen), -1), variable(kQ));
     }

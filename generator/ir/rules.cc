@@ -107,9 +107,11 @@ RegionRule read_rule(mlir::Region& region) {
   throw InternalError("a rule that yields nothing");
 }
 
-bool has_cache(AttentionOp op) {
-  mlir::Operation* source = op.getK().getDefiningOp();
-  return source && source->getName().getStringRef() == "mha.append";
+bool has_cache(AttentionOp op) { return static_cast<bool>(op.appended()); }
+
+bool may_bring_none(AttentionOp op) {
+  AppendOp append = op.appended();
+  return append && append.mayBringNone();
 }
 
 VariableRanges variable_ranges(AttentionOp op) {
@@ -121,6 +123,7 @@ VariableRanges variable_ranges(AttentionOp op) {
   if (op.getOffset() == Offset::kEnd) {
     const bool before = op.getKeyLengths() || !kernel.equalLengths();
     place = {before && !has_cache(op) ? -queries : 0, keys - 1};
+    if (may_bring_none(op)) place.high += queries;
   } else if (op.getOffset() == Offset::kInput) {
     place = {-kFarthestOffset, queries - 1 + kFarthestOffset};
   }
@@ -131,9 +134,9 @@ VariableRanges variable_ranges(AttentionOp op) {
           {"k", {0, keys - 1}},
           {"q_len", {ragged ? 1 : kernel.getQueries().getMin(), queries}},
           {"k_len",
-           {op.getKeyLengths() ? 0
-            : ragged           ? 1
-                               : kernel.getKeys().getMin(),
+           {op.getKeyLengths() || may_bring_none(op) ? 0
+            : ragged                                 ? 1
+                                                     : kernel.getKeys().getMin(),
             keys}},
           {"heads", {q.heads, q.heads}},
           {"d_head", {q.width, q.width}}};

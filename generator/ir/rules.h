@@ -31,6 +31,8 @@ RegionRule read_rule(mlir::Region& region);
 
 // New rows of K go behind those of a cache, and queries stand at its end.
 bool has_cache(AttentionOp op);
+// Whether calls behind that cache need not bring a key for each query: a sequence may have none.
+bool may_bring_none(AttentionOp op);
 
 // What each variable of whole numbers may be in any call of the kernel, hidden pairs included.
 VariableRanges variable_ranges(AttentionOp op);

@@ -253,10 +253,25 @@ LogicalResult AppendOp::verify() {
     return error_at(*this, {"kv_cache"}) << "rows of " << getRows().getType()
                                          << " do not go behind those of " << getAll().getType();
   }
-  if (rows.length != kernel.getQueries().dim()) {
-    return error_at(*this, {"kv_cache"})
-           << "a call appends one row for each of its Lq = " << range_text(kernel.getQueries())
-           << " queries, not " << dim_text(rows.length);
+  if (getBrings() && (getOrNone() || kernel.getPacked())) {
+    return error_at(*this, {"key_length", "kv_cache"})
+           << (getOrNone() ? "where a call brings rows of its own number, it may bring none anyway"
+                           : "a packed call brings one row for each query, or none");
+  }
+  const RangeAttr brought = getBrings() ? *getBrings() : kernel.getQueries();
+  if (rows.length != brought.dim()) {
+    auto error = error_at(*this, {"key_length", "kv_cache"});
+    if (getBrings()) {
+      return error << "a call appends Ln = " << range_text(brought) << " rows, not "
+                   << dim_text(rows.length);
+    }
+    return error << "a call appends one row for each of its Lq = " << range_text(brought)
+                 << " queries, not " << dim_text(rows.length);
+  }
+  if (brought.getMax() > static_cast<int64_t>(getCapacity())) {
+    return error_at(*this, {"kv_cache.capacity", "kv_cache"})
+           << "a cache of " << static_cast<int64_t>(getCapacity()) << " keys has no room for "
+           << brought.getMax() << " new ones";
   }
   const int64_t capacity = static_cast<int64_t>(getCapacity());
   if (kernel.getSelf() || capacity != kernel.getKeys().getMax() ||
@@ -439,6 +454,7 @@ class AttentionVerifier {
     auto v = op_.getV().getDefiningOp<AppendOp>();
     if (!k && !v) return success();
     if (!k || !v || k.getCapacity() != v.getCapacity() || k.getPage() != v.getPage() ||
+        k.getBrings() != v.getBrings() || k.getOrNone() != v.getOrNone() ||
         k.getLayout() != op_.getLayout() || v.getLayout() != op_.getLayout()) {
       return error_at(op_, {"kv_cache"}) << "k and v come from one cache, or neither from any";
     }

@@ -25,8 +25,8 @@ Stage build_append(const std::string& name, const Plan& plan, const HeadSource& 
   const int width = static_cast<int>(keys ? info.d_head : info.d_value);
   const int padded = static_cast<int>(keys ? info.d_head_padded : info.d_value_padded);
   const int rows_of_task = 64;
-  Expr length =
-      scalars.length(plan.queries(), plan.packed ? Symbol::kSequenceQueries : Symbol::kQuery);
+  const Symbol symbol = plan.has_own_keys() ? Symbol::kNewKeys : Symbol::kQuery;
+  Expr length = scalars.length(new_keys(plan), plan.packed ? Symbol::kSequenceQueries : symbol);
   Expr block = scalars.get(Symbol::kTask0), head = scalars.get(Symbol::kTask1),
        sequence = scalars.get(Symbol::kTask2);
   Expr first = block * rows_of_task;
@@ -72,10 +72,10 @@ Stage build_append(const std::string& name, const Plan& plan, const HeadSource& 
   scalars.add_to(stage);
   stage.operands.push_back(cache.operand);
   stage.pipeline = Halide::Pipeline(output);
-  stage.grid = {{1, Symbol::kQuery, rows_of_task},
+  stage.grid = {{1, symbol, rows_of_task},
                 {plan.attention.kv_heads, Symbol::kOne, 1},
                 {1, Symbol::kBatch, 1}};
-  stage.query_axis = 0;
+  if (!plan.has_own_keys()) stage.query_axis = 0;
   stage.batch_axis = 2;
   stage.funcs["output"] = output;
   stage.domains["rt"] = rt;

@@ -94,7 +94,9 @@ Expr StageScalars::get(Symbol symbol) {
                                                       {Symbol::kSequenceQueries, "queries"},
                                                       {Symbol::kShared, "shared"},
                                                       {Symbol::kSequenceSlot, "slot"},
-                                                      {Symbol::kSequenceCached, "cached"}};
+                                                      {Symbol::kNewKeys, "new_keys"},
+                                                      {Symbol::kSequenceCached, "cached"},
+                                                      {Symbol::kSequenceNewKeys, "brought"}};
   Halide::Param<int> param(prefix_ + "_" + names.at(symbol));
   params_.emplace_back(symbol, param);
   return param;

@@ -68,8 +68,11 @@ struct Blocking {
 // far as the plan has them.
 std::string projection_stage_name(const Projection& projection);
 
-// Rows of K and V that a call brings: with a cache one a query, else all of them.
-inline Range new_keys(const Plan& plan) { return plan.cache ? plan.queries() : plan.keys(); }
+// Rows of K and V that a call brings, where it brings any: all of them where there is no cache.
+inline Range new_keys(const Plan& plan) {
+  if (plan.has_own_keys()) return plan.new_key_length;
+  return plan.cache ? plan.queries() : plan.keys();
+}
 
 // Whether calls of this plan are served by the stages "decode" and "merge", which read K and V once
 // for all heads of a KV head, and not by "attention", which has a vector of queries of one head.
@@ -98,7 +101,7 @@ inline Products products_of(const Plan& plan, bool bf16_dot) {
 // The rows that a projection can count on: weights of a call with few rows are read once, and what
 // serves many would be lost on them. Those of queries decide which variant of a kernel is called.
 inline int64_t expected_rows(const Plan& plan, bool of_memory) {
-  if (of_memory) return plan.key_length.max;
+  if (of_memory) return new_keys(plan).max;
   return plan.query_length.max == 1 ? plan.batch.min : plan.query_length.min;
 }
 

@@ -35,9 +35,9 @@ class Builder {
       inputs_["x"] =
           add_rows_tensor("x", false, queries(), {fixed(plan_.d_model)}, {2, 1, 0}, plan_.dtype);
       for (const Projection& projection : plan_.projections) {
-        if (projection.input == "memory" && !inputs_.count("memory"))
-          inputs_["memory"] = add_rows_tensor("memory", false, keys(), {fixed(plan_.d_model)},
-                                              {2, 1, 0}, plan_.dtype);
+        if (projection.input != "memory" || inputs_.count("memory")) continue;
+        inputs_["memory"] = of_new_keys(add_rows_tensor(
+            "memory", false, keys(), {fixed(plan_.d_model)}, {2, 1, 0}, plan_.dtype));
       }
       for (const Projection& projection : plan_.projections) add_projection(projection);
       add_norm_weights();
@@ -66,6 +66,7 @@ class Builder {
   }
   // Rows of K and V that the call brings.
   Extent keys(int round = 1) const {
+    if (plan_.has_own_keys()) return {1, Symbol::kNewKeys, round};
     return plan_.packed || plan_.cache ? queries(round) : all_keys(round);
   }
   // Lk of the call; of a packed batch, and with a cache, that of its longest sequence.
@@ -99,6 +100,10 @@ class Builder {
     }
     program_.tensors.push_back(std::move(tensor));
     return {Operand::kTensor, static_cast<int>(program_.tensors.size()) - 1, std::move(axes)};
+  }
+  Operand of_new_keys(Operand tensor) {
+    program_.tensors[static_cast<size_t>(tensor.index)].of_new_keys = plan_.may_bring_none();
+    return tensor;
   }
   Operand add_buffer(std::string name, std::vector<Extent> extents, Dtype dtype = Dtype::kF32) {
     program_.buffers.push_back({std::move(name), dtype, std::move(extents)});
@@ -149,6 +154,8 @@ class Builder {
     score_.q = add("query", a.all_heads, a.d_head, queries(), a.kept_heads);
     score_.k = add("key", a.all_kv_heads, a.d_head, keys(), a.kept_kv_heads);
     v_ = add("value", a.all_kv_heads, a.d_value, keys(), a.kept_kv_heads);
+    of_new_keys(score_.k.operand);
+    of_new_keys(v_.operand);
   }
 
   // The learned weights of the norms: inputs of op attention, packed as they are for a block.
@@ -183,11 +190,10 @@ class Builder {
                          bool of_keys, NormSource& norm) {
       norm.roots_operand = add_buffer(name, {of_keys ? keys() : queries(), batch()});
       norm.roots = ImageParam(Float(32), 2, name + "_roots");
-      const bool all_keys = of_keys && !plan_.cache;
       const Range range = plan_.packed ? plan_.rows()
-                          : all_keys   ? plan_.keys()
+                          : of_keys    ? new_keys(plan_)
                                        : plan_.query_length;
-      const Symbol symbol = plan_.packed ? Symbol::kRows : all_keys ? key_symbol_ : Symbol::kQuery;
+      const Symbol symbol = of_keys ? keys().symbol : queries().symbol;
       program_.stages.push_back(
           build_norms(name, plan_, rows, heads, range, symbol, norm.roots_operand));
     };
@@ -274,7 +280,7 @@ class Builder {
     matrix.rows = heads * wide;
     const int round = std::lcm(block.row_tile, blocking_.attention.key_tile);
     Extent sequences = batch();
-    const bool of_memory = of_keys && !plan_.self_length && !plan_.cache;
+    const bool of_memory = of_keys && keys().symbol != queries().symbol;
     if (batch_rows() && !of_memory) sequences.round = block.row_tile;
     Operand buffer = add_buffer(
         name, {fixed(wide), of_keys ? keys(round) : queries(round), fixed(heads), sequences},
@@ -315,10 +321,10 @@ class Builder {
     const bool of_keys = name == "memory";
     found->second = add_buffer(
         name + "_f32", {fixed(plan_.d_model), of_keys ? keys() : queries(), batch()}, Dtype::kF32);
-    const Range rows = of_memory      ? plan_.key_length
+    const Range rows = of_memory      ? new_keys(plan_)
                        : plan_.packed ? plan_.rows()
                                       : plan_.query_length;
-    const Symbol symbol = of_memory ? Symbol::kKey : plan_.packed ? Symbol::kRows : Symbol::kQuery;
+    const Symbol symbol = of_memory ? keys().symbol : queries().symbol;
     program_.stages.push_back(build_widen("widen_" + name, input, inputs_.at(name), found->second,
                                           plan_.d_model, rows, symbol,
                                           plan_.packed ? Symbol::kOne : Symbol::kBatch));
@@ -374,16 +380,20 @@ class Builder {
       in.batch_rows = true;
       return;
     }
-    in.rows = of_keys ? plan_.key_length : plan_.packed ? plan_.rows() : plan_.query_length;
-    in.rows_symbol = of_keys ? Symbol::kKey : plan_.packed ? Symbol::kRows : Symbol::kQuery;
+    in.rows = of_keys ? new_keys(plan_) : plan_.packed ? plan_.rows() : plan_.query_length;
+    in.rows_symbol = of_keys ? keys().symbol : queries().symbol;
     in.batch_symbol = plan_.packed ? Symbol::kOne : Symbol::kBatch;
   }
 
   // The new rows go into the cache, and attention reads it.
   void add_cache() {
     program_.cache = cache_info(plan_);
-    for (Stage& stage : program_.stages)
-      stage.appends = stage.name != "project_q" && stage.name != "norm_q";
+    for (Stage& stage : program_.stages) {
+      // Where keys come from a second input, x makes queries alone.
+      const bool of_queries = stage.name == "project_q" || stage.name == "norm_q" ||
+                              (plan_.may_bring_none() && stage.name == "widen_x");
+      stage.appends = !of_queries;
+    }
     const ImageParam table(Halide::Int(32), 2, "page_table");
     for (HeadSource* rows : {&score_.k, &v_}) {
       const bool keys = rows == &score_.k;

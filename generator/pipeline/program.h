@@ -25,6 +25,7 @@ enum class Symbol {
   kRows = 4,
   kStarts = 5,
   kShared = 6,
+  kNewKeys = 7,  // that a call brings to each sequence, where Plan::has_own_keys()
   kTask0 = 8,
   kTask1 = 9,
   kTask2 = 10,
@@ -34,8 +35,9 @@ enum class Symbol {
   kSequenceFirstKey = 14,
   kSequenceFirstRow = 15,
   kSequenceQueries = 16,
-  kSequenceSlot = 17,  // these two with a cache alone
-  kSequenceCached = 18
+  kSequenceSlot = 17,  // these three with a cache alone
+  kSequenceCached = 18,
+  kSequenceNewKeys = 19
 };
 struct Extent {
   int64_t scale = 1;
@@ -52,7 +54,8 @@ struct TensorInfo {
   Dtype dtype = Dtype::kF32;
   std::vector<Extent> axes;  // outermost first
   ValueCheck check = ValueCheck::kNone;
-  bool may_repeat = false;  // the innermost axis may be one element that stands for all
+  bool may_repeat = false;   // the innermost axis may be one element that stands for all
+  bool of_new_keys = false;  // left out by a call that brings no keys, where calls may
   bool operator==(const TensorInfo&) const = default;
 };
 struct WeightInfo {
@@ -158,7 +161,8 @@ enum class SequenceField {
   kQueries = 2,
   kFirstRow = 3,
   kKeys = 4,
-  kFirstKey = 5
+  kFirstKey = 5,
+  kNewKeys = 6
 };
 constexpr int kCachePanel = 16;
 CacheInfo cache_info(const Plan& plan);

@@ -62,6 +62,7 @@ VariableRanges rule_ranges(const Plan& plan) {
   const int64_t queries = plan.queries().max, keys = plan.keys().max;
   WholeRange place{0, queries - 1};
   if (a.query_offset == QueryOffset::kEnd) place = {-queries, std::max(keys, queries)};
+  if (plan.may_bring_none()) place.high = keys + queries;
   if (a.query_offset == QueryOffset::kInput)
     place = {-kFarthestOffset, kFarthestOffset + queries - 1};
   const int64_t heads = a.all_heads;

@@ -70,8 +70,10 @@ Scores::Scores(const Plan& plan, const AttentionBlocking& blocking, StageScalars
   query_length =
       scalars.length(query_range, plan.packed ? Symbol::kSequenceQueries : Symbol::kQuery);
   key_length = plan.self_length ? query_length
-               : plan.cache     ? scalars.get(Symbol::kSequenceCached) + query_length
-                                : scalars.length(key_range, Symbol::kKey);
+               : plan.cache     ? scalars.get(Symbol::kSequenceCached) +
+                                  (plan.may_bring_none() ? scalars.get(Symbol::kSequenceNewKeys)
+                                                         : query_length)
+                            : scalars.length(key_range, Symbol::kKey);
   if (plan.cache) slot_ = scalars.get(Symbol::kSequenceSlot);
   keys_ = attention.key_lengths ? scalars.get(Symbol::kSequenceKeys) : key_length;
   first_key_ = attention.key_starts ? scalars.get(Symbol::kSequenceFirstKey) : Expr(0);
@@ -80,9 +82,11 @@ Scores::Scores(const Plan& plan, const AttentionBlocking& blocking, StageScalars
   first_query_ = block * blocking.query_block;
   query = first_query_ + y;
   query_tail = !query_range.fixed() || query_range.max % blocking.query_block != 0;
-  key_tail_ = !key_range.fixed() || key_range.max % blocking.key_tile != 0;
+  key_tail_ = !key_range.fixed() || key_range.max % blocking.key_tile != 0 || plan.may_bring_none();
   if (blocking.rows != TileRows::kQueries) set_group(scalars);
   if (blocking.rows == TileRows::kShared) set_shared(scalars);
+  // Of a sequence without any key a page that is there is read all the same, for nothing.
+  last_key_ = (plan.may_bring_none() ? max(key_length, 1) : key_length) - 1;
   place = query + offset_;
   key_begin = max(query_key_begin(0), 0);
   key_end = max(query_key_end(blocking.query_block), 0);
@@ -124,7 +128,7 @@ Scores::Scores(const Plan& plan, const AttentionBlocking& blocking, StageScalars
   if (attention.mask == MaskTensor::kNone) return;
   // Read in whole vectors, which may reach past the last key.
   Expr key = c * blocking_.key_block + x;
-  key = select(key < key_length, likely(key), key_length - 1);
+  key = select(key < key_length, likely(key), last_key_);
   mask_rows(vars({x, y, c})) = in.mask.input(key, row, head, sequence);
   mask(vars({y, x, c})) = mask_rows(at({x, y, c}, h));
 }
@@ -174,7 +178,7 @@ void Scores::set_shared(StageScalars& scalars) {
   }
   query_tail = true;
   offset_ = field(SequenceField::kCached);
-  key_length = offset_ + query_length;
+  key_length = offset_ + (plan_.may_bring_none() ? field(SequenceField::kNewKeys) : query_length);
   keys_ = attention.key_lengths ? field(SequenceField::kKeys) : key_length;
   first_key_ = attention.key_starts ? field(SequenceField::kFirstKey) : Expr(0);
   slot_ = sequences_(static_cast<int>(SequenceField::kSlot), 0);
@@ -201,12 +205,12 @@ Expr Scores::kv_head(const HeadSource& source) const {
 Expr Scores::key_row() const {
   Expr row = c * blocking_.key_block + x;
   if (!key_tail_ || in_.k.padded_rows) return row;
-  return select(row < key_length, likely(row), key_length - 1);
+  return select(row < key_length, likely(row), last_key_);
 }
 
 // The same where c is a panel of a cache: the panel that the sequence ends in is whole.
 Expr Scores::key_panel() const {
-  Expr last = (key_length - 1) / kCachePanel;
+  Expr last = last_key_ / kCachePanel;
   return key_tail_ ? select(c <= last, likely(c), last) : Expr(c);
 }
 
@@ -362,7 +366,7 @@ RuleScope Scores::rule_scope(const Expr& key) const {
   scope.b = sequence;
   scope.h = head;
   scope.q = query_tail ? min(query, query_length - 1) + offset_ : place;
-  scope.k = key_tail_ ? min(key, key_length - 1) : key;
+  scope.k = key_tail_ ? min(key, last_key_) : key;
   scope.q_len = query_length;
   scope.k_len = keys_;
   return scope;

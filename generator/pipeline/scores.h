@@ -177,7 +177,7 @@ class Scores {
   const bool every_head_, rule_apart_;
   float scale_ = 1;  // of scores in their unit
   bool scales_sums_ = false;
-  Halide::Expr first_query_, keys_, first_key_, offset_;
+  Halide::Expr first_query_, keys_, first_key_, offset_, last_key_;
   Halide::Expr slot_;     // of this sequence in the page table
   Halide::Expr kv_head_;  // of tiles that hold its heads
   Halide::Expr tile_rows_;

@@ -241,7 +241,7 @@ void Reader::read_sizes() {
             "queries and keys alike",
             "leave key_length out");
   } else if (op_known_ && block && key_field.good() && find("cross").state != Field::kBad &&
-             !spec_.cross && find("kv_cache").absent()) {
+             !spec_.cross) {
     spec_.key_length_given = false;
     if (key_length && query_length && *key_length != *query_length) {
       problem(key_field.key,
@@ -573,13 +573,16 @@ void Reader::read_cache() {
             "kv_cache.page: " + std::to_string(cache.page) + " is no multiple of 16");
   }
   const Field capacity = find("kv_cache.capacity");
-  if (find("query_length").good() && spec_.query_length.max > cache.capacity) {
+  const char* brought = spec_.key_length_given ? "key_length" : "query_length";
+  const int64_t most = spec_.key_length_given ? spec_.key_length.max : spec_.query_length.max;
+  if (find(brought).good() && most > cache.capacity) {
     problem(capacity.node->where, "kv_cache.capacity: " + std::to_string(cache.capacity) +
-                                      " is less than query_length, " +
-                                      std::to_string(spec_.query_length.max));
+                                      " is less than " + brought + ", " + std::to_string(most));
   }
+  // Where a call brings one key a query, the queries that follow the cached keys end with all.
   const Field offset = find("query_offset");
-  if (offset.good() && spec_.query_offset != QueryOffset::kEnd) {
+  const bool ends_there = !spec_.key_length_given && !spec_.cross;
+  if (offset.good() && !(ends_there && spec_.query_offset == QueryOffset::kEnd)) {
     problem(offset.node->where, "query_offset: with kv_cache the queries follow the cached keys",
             "leave it out");
   }

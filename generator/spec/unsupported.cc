@@ -20,10 +20,6 @@ std::vector<Diagnostic> unsupported(const Spec& spec) {
                        [&](const std::string& name) { return name.starts_with(prefix); });
   };
   const Unbuilt table[] = {
-      {spec.kv_cache && spec.cross, "cross", "a cache of the keys of a second input is", ""},
-      {spec.kv_cache && spec.key_length_given, "key_length",
-       "a cache whose calls bring other numbers of keys and of queries is",
-       "key_length = query_length: leave key_length out"},
       {target("arm64"), "targets", "the target arm64 is", "host or an x86-64 target"},
       {target("opencl"), "targets", "the target opencl is", "host or an x86-64 target"},
       {target("cuda"), "targets", "CUDA targets are", "host or an x86-64 target"},

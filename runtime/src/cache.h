@@ -11,7 +11,7 @@ enum : int32_t { kNoSequence = -1 };
 
 // What a call says of one of its sequences, as stages get it (MHA_OPERAND_SEQUENCES).
 struct SequenceRow {
-  int32_t slot, cached, queries, first_row, keys, first_key, reserved[2];
+  int32_t slot, cached, queries, first_row, keys, first_key, new_keys, reserved;
 };
 static_assert(sizeof(SequenceRow) == MHA_SEQUENCE_FIELDS * sizeof(int32_t));
 
@@ -55,7 +55,7 @@ mha_status mha_internal_cache_check_layer(const mha_cache* cache, int32_t layer)
 void mha_internal_cache_drop_page(mha_cache* cache, int32_t page);
 // Gives up the pages behind the longest layer of a sequence.
 void mha_internal_cache_trim(mha_cache* cache, int32_t sequence);
-// Makes room for rows[i].queries more keys of sequences rows[i].slot in this layer, in pages that
+// Makes room for rows[i].new_keys more keys of sequences rows[i].slot in this layer, in pages that
 // belong to each alone. Changes nothing where there are too few pages.
 mha_status mha_internal_cache_prepare(mha_cache* cache, int32_t layer, const mha::SequenceRow* rows,
                                       int64_t count);

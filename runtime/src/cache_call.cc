@@ -64,19 +64,22 @@ mha_status set_rows(const mha_kernel* kernel, const mha_call* call, const Length
     row->cached = cache->lengths[int64_t{call->layer} * cache->sequences + sequence];
     row->queries = static_cast<int32_t>(lengths.symbol[MHA_SYMBOL_QUERY]);
     if (kernel->sequence_starts_tensor >= 0) set_packed(kernel, call, lengths, b, row);
-    if (int64_t{row->cached} + row->queries > info.capacity) {
+    const int64_t brought = lengths.symbol[MHA_SYMBOL_NEW_KEYS];
+    const bool own = kernel->new_keys_kind == MHA_NEW_KEYS_OWN;
+    row->new_keys = own ? static_cast<int32_t>(brought) : brought > 0 ? row->queries : 0;
+    if (int64_t{row->cached} + row->new_keys > info.capacity) {
       return mha_internal_fail(
           MHA_OUT_OF_RANGE, "sequence %d has %d keys and would get %d more; its capacity is %lld",
-          sequence, row->cached, row->queries, static_cast<long long>(info.capacity));
+          sequence, row->cached, row->new_keys, static_cast<long long>(info.capacity));
     }
-    row->keys = row->cached + row->queries;
+    row->keys = row->cached + row->new_keys;
   }
   return MHA_OK;
 }
 
-// Lk of the call: as the caller says, or as much as there is.
+// Lk of the call: as the caller says, or as much as there is. At least 1, as every axis.
 mha_status set_keys(const mha_call* call, const mha_cache& cache, Lengths* lengths) {
-  int64_t longest = 0;
+  int64_t longest = 1;
   for (int64_t b = 0; b < lengths->symbol[MHA_SYMBOL_BATCH]; ++b)
     longest = cache.rows[b].keys > longest ? cache.rows[b].keys : longest;
   if (call->key_length != 0 && call->key_length < longest) {
@@ -152,7 +155,7 @@ void mha_internal_cache_end(const mha_call* call, int64_t batch, bool succeeded)
   int32_t* lengths = cache->lengths + int64_t{call->layer} * cache->sequences;
   for (int64_t b = 0; b < batch; ++b) {
     const SequenceRow& row = cache->rows[b];
-    if (succeeded) lengths[row.slot] += row.queries;
+    if (succeeded) lengths[row.slot] += row.new_keys;
     // Pages that were taken for keys that did not come.
     if (!succeeded) mha_internal_cache_trim(cache, row.slot);
   }

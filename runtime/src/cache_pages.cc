@@ -20,9 +20,9 @@ struct Reach {
   int64_t first, end;
 };
 Reach reach_of(const mha_cache* cache, int32_t layer, const SequenceRow& row) {
-  if (row.queries == 0) return {0, 0};
+  if (row.new_keys == 0) return {0, 0};
   const int64_t length = length_of(cache, layer, row.slot), page = cache->info.page;
-  return {length / page, (length + row.queries - 1) / page + 1};
+  return {length / page, (length + row.new_keys - 1) / page + 1};
 }
 
 // How many pages the rows take from the pool. Two sequences that share a page and both write it

@@ -103,7 +103,10 @@ mha_status append(mha_cache* cache, int32_t layer, int32_t sequence, int64_t cou
         MHA_OUT_OF_RANGE, "sequence %d has %d keys and would get %lld more; its capacity is %lld",
         sequence, *length, static_cast<long long>(count), static_cast<long long>(info.capacity));
   }
-  const mha::SequenceRow row = {sequence, *length, static_cast<int32_t>(count), 0, 0, 0, {}};
+  mha::SequenceRow row = {};
+  row.slot = sequence;
+  row.cached = *length;
+  row.new_keys = static_cast<int32_t>(count);
   const mha_status status = mha_internal_cache_prepare(cache, layer, &row, 1);
   if (status != MHA_OK) return status;
   each_key(*cache, layer, sequence, *length, count,

@@ -24,6 +24,8 @@ const char* axis_letters(const mha_extent& extent) {
       return " (sequence_starts[batch])";
     case MHA_SYMBOL_STARTS:
       return " (batch + 1)";
+    case MHA_SYMBOL_NEW_KEYS:
+      return " (new_keys)";
     default:
       return "";
   }
@@ -195,6 +197,8 @@ mha_status mha_internal_check_tensors(const mha_kernel* kernel, const mha_call* 
     TensorView& view = views[i];
     view = {};
     if (entry == mha::kAppend && (info.flags & MHA_TENSOR_APPENDED) == 0) continue;
+    const bool brought = lengths->symbol[MHA_SYMBOL_NEW_KEYS] > 0;
+    if ((info.flags & MHA_TENSOR_NEW_KEYS) != 0 && !brought) continue;
     const char* what = info.role == MHA_ROLE_OUTPUT ? "output" : "input";
     if (tensor.data == nullptr) {
       return mha_internal_fail(MHA_INVALID_ARGUMENT, "%s '%s' was not given: its data is NULL",

@@ -30,7 +30,7 @@ enum : int { kGenericError = -1, kOutOfMemory = -11, kHookIncomplete = -1000 };
 
 // The lengths of one call, indexed by MHA_SYMBOL_*.
 struct Lengths {
-  int64_t symbol[MHA_SYMBOL_SHARED + 1];
+  int64_t symbol[MHA_SYMBOL_NEW_KEYS + 1];
 };
 
 // What a call is to do.
@@ -149,9 +149,10 @@ void mha_internal_log(const mha_context* context, const char* message);
 // --- layout.cc ---
 size_t mha_internal_dtype_bytes(uint32_t dtype);
 // Checks the struct that the caller passed and fills in the lengths of the call. Of a packed batch
-// it reads sequence_starts, which may be absent where `starts_required` is false.
+// it reads sequence_starts, which may be absent where `starts_required` is false. `most_keys`:
+// new_keys 0 stands for the most that a call may bring.
 mha_status mha_internal_lengths(const mha_kernel* kernel, const void* args, bool starts_required,
-                                mha::Lengths* lengths);
+                                bool most_keys, mha::Lengths* lengths);
 // The value of an extent, or -1 when it overflows.
 int64_t mha_internal_extent(const mha_extent* extent, const mha::Lengths* lengths);
 // The variant that serves calls of so many queries; the one place where that is decided. NULL when

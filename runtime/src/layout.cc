@@ -6,7 +6,8 @@ namespace {
 using mha::Layout;
 using mha::Lengths;
 
-constexpr const char* kLengthNames[] = {"", "batch", "query_length", "key_length"};
+constexpr const char* kLengthNames[] = {"", "batch", "query_length", "key_length", "",
+                                        "", "",      "new_keys"};
 
 // bytes rounded up to the workspace's alignment; false on overflow.
 bool align(size_t* bytes) {
@@ -31,6 +32,26 @@ mha_status resolve(const mha_kernel* kernel, int symbol, int64_t given,
   }
   lengths->symbol[symbol] = value;
   return MHA_OK;
+}
+
+// The keys that the call brings to each sequence of a cache.
+mha_status resolve_new_keys(const mha_kernel* kernel, int64_t given, bool most, Lengths* lengths) {
+  int64_t* value = &lengths->symbol[MHA_SYMBOL_NEW_KEYS];
+  const int64_t queries = lengths->symbol[MHA_SYMBOL_QUERY];
+  if (kernel->new_keys_kind == MHA_NEW_KEYS_OWN) {
+    *value = 0;
+    if (given == 0 && !most) return MHA_OK;
+    return resolve(kernel, MHA_SYMBOL_NEW_KEYS, given, kernel->new_keys, lengths);
+  }
+  const bool none = kernel->new_keys_kind == MHA_NEW_KEYS_OF_QUERIES_OR_NONE && !most;
+  *value = given == 0 && none ? 0 : queries;
+  if (given == 0 || given == queries) return MHA_OK;
+  return mha_internal_fail(
+      MHA_OUT_OF_RANGE,
+      "new_keys is %lld and query_length %lld; kernel '%s' takes one key for each query%s",
+      static_cast<long long>(given), static_cast<long long>(queries), kernel->info.name,
+      kernel->new_keys_kind == MHA_NEW_KEYS_OF_QUERIES_OR_NONE ? ", or none: 0"
+                                                               : ": leave new_keys 0");
 }
 
 // The layout of one variant by itself.
@@ -86,6 +107,8 @@ void shorten(const mha_kernel* kernel, int64_t queries, Lengths* lengths) {
   int64_t* symbol = lengths->symbol;
   if (symbol[MHA_SYMBOL_QUERY] > queries) symbol[MHA_SYMBOL_QUERY] = queries;
   if (kernel->self_length) symbol[MHA_SYMBOL_KEY] = symbol[MHA_SYMBOL_QUERY];
+  if (kernel->new_keys_kind != MHA_NEW_KEYS_OWN && symbol[MHA_SYMBOL_NEW_KEYS] > queries)
+    symbol[MHA_SYMBOL_NEW_KEYS] = queries;
   int64_t rows;
   if (!__builtin_mul_overflow(symbol[MHA_SYMBOL_BATCH], symbol[MHA_SYMBOL_QUERY], &rows) &&
       symbol[MHA_SYMBOL_ROWS] > rows) {
@@ -121,7 +144,7 @@ size_t mha_internal_dtype_bytes(uint32_t dtype) {
 }
 
 mha_status mha_internal_lengths(const mha_kernel* kernel, const void* args, bool starts_required,
-                                Lengths* lengths) {
+                                bool most_keys, Lengths* lengths) {
   *lengths = {};
   if (args == nullptr) return mha_internal_fail(MHA_INVALID_ARGUMENT, "args is NULL");
   const mha_call* call = static_cast<const mha_call*>(args);
@@ -144,6 +167,14 @@ mha_status mha_internal_lengths(const mha_kernel* kernel, const void* args, bool
                                     &lengths->symbol[MHA_SYMBOL_ROWS])) {
     lengths->symbol[MHA_SYMBOL_ROWS] = INT64_MAX;  // no array has so many
   }
+  if (kernel->cache != nullptr) {
+    status = resolve_new_keys(kernel, call->new_keys, most_keys, lengths);
+    if (status != MHA_OK) return status;
+  } else if (call->new_keys != 0) {
+    return mha_internal_fail(MHA_INVALID_ARGUMENT,
+                             "the spec of kernel '%s' has no kv_cache; leave new_keys 0",
+                             kernel->info.name);
+  }
   if (!kernel->self_length) {
     return resolve(kernel, MHA_SYMBOL_KEY, call->key_length, kernel->key_length, lengths);
   }
@@ -161,7 +192,8 @@ mha_status mha_internal_lengths(const mha_kernel* kernel, const void* args, bool
 }
 
 int64_t mha_internal_extent(const mha_extent* extent, const Lengths* lengths) {
-  if (extent->symbol < MHA_SYMBOL_ONE || extent->symbol > MHA_SYMBOL_STARTS) return -1;
+  const bool known = extent->symbol <= MHA_SYMBOL_STARTS || extent->symbol == MHA_SYMBOL_NEW_KEYS;
+  if (extent->symbol < MHA_SYMBOL_ONE || !known) return -1;
   int64_t value = lengths->symbol[extent->symbol];
   if (extent->round > 1) {
     if (__builtin_add_overflow(value, int64_t{extent->round} - 1, &value)) return -1;
@@ -213,7 +245,7 @@ mha_status mha_workspace_size(const mha_kernel* library, const void* args, int32
                              threads, static_cast<int>(mha::kMaxThreads));
   }
   Lengths lengths;
-  status = mha_internal_lengths(kernel, args, false, &lengths);
+  status = mha_internal_lengths(kernel, args, false, true, &lengths);
   if (status != MHA_OK) return status;
   const int64_t queries = lengths.symbol[MHA_SYMBOL_QUERY];
   const mha_variant* variant = mha_internal_variant(kernel, queries);

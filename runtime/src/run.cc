@@ -74,7 +74,9 @@ mha_status check_call(Call* call) {
 mha_status run_stages(Call* call) {
   for (uint64_t s = 0; s < call->variant->stage_count; ++s) {
     const mha_stage& stage = call->variant->stages[s];
-    if (call->entry == mha::kAppend && (stage.flags & MHA_STAGE_APPENDS) == 0) continue;
+    const bool appends = (stage.flags & MHA_STAGE_APPENDS) != 0;
+    if (call->entry == mha::kAppend && !appends) continue;
+    if (appends && call->lengths.symbol[MHA_SYMBOL_NEW_KEYS] == 0) continue;
     const mha_status status = mha_internal_run_stage(call, &stage);
     if (status != MHA_OK) return status;
   }
@@ -114,7 +116,7 @@ mha_status run_call(const mha_kernel* library, mha_context* context, const void*
   call.entry = entry;
   call.cache = nullptr;
   call.failure.code = 0;
-  status = mha_internal_lengths(kernel, args, true, &call.lengths);
+  status = mha_internal_lengths(kernel, args, true, entry == mha::kAppend, &call.lengths);
   if (status != MHA_OK) return status;
   if (kernel->cache != nullptr) return run_with_cache(&call);
   if (entry != mha::kRun || call.args->cache != nullptr) {

@@ -183,7 +183,7 @@ bool set_argument(const Call& call, const mha_operand& operand, Argument* argume
       return true;
     }
     case MHA_OPERAND_SCALAR:
-      return operand.index <= MHA_SYMBOL_SHARED ||
+      return operand.index <= MHA_SYMBOL_NEW_KEYS ||
              (operand.index >= MHA_SYMBOL_TASK0 && operand.index < MHA_SYMBOL_COUNT);
     default:
       return call.cache != nullptr && set_cache_argument(call, operand.kind, argument);
@@ -202,8 +202,9 @@ bool set_grid(StageRun* run) {
     const mha_grid_axis& grid = stage.grid[axis];
     int64_t extent;
     const bool shared = grid.symbol == MHA_SYMBOL_SHARED;
-    if (grid.symbol < MHA_SYMBOL_ONE || (grid.symbol > MHA_SYMBOL_ROWS && !shared) ||
-        grid.tile < 1 || grid.scale < 1 ||
+    const bool known =
+        grid.symbol <= MHA_SYMBOL_ROWS || shared || grid.symbol == MHA_SYMBOL_NEW_KEYS;
+    if (grid.symbol < MHA_SYMBOL_ONE || !known || grid.tile < 1 || grid.scale < 1 ||
         __builtin_mul_overflow(grid.scale, lengths.symbol[grid.symbol], &extent)) {
       return false;
     }
@@ -238,13 +239,14 @@ bool set_task(const StageRun& run, const int64_t* place, int32_t* values) {
   }
   int32_t queries = static_cast<int32_t>(call.lengths.symbol[MHA_SYMBOL_QUERY]);
   int32_t keys = static_cast<int32_t>(call.lengths.symbol[MHA_SYMBOL_KEY]);
-  int32_t first_row = 0, first_key = 0, offset = 0, slot = 0, cached = 0;
+  int32_t first_row = 0, first_key = 0, offset = 0, slot = 0, cached = 0, new_keys = 0;
   const bool has_sequence = run.stage->batch_axis >= 0;
   const int64_t b = has_sequence ? coordinates[run.stage->batch_axis] : 0;
   if (has_sequence && call.cache != nullptr) {
     const mha::SequenceRow& row = call.cache->rows[b];
     slot = row.slot;
     offset = cached = row.cached;
+    new_keys = row.new_keys;
     queries = row.queries;
     keys = row.keys;
     first_row = row.first_row;
@@ -271,6 +273,7 @@ bool set_task(const StageRun& run, const int64_t* place, int32_t* values) {
   values[MHA_SYMBOL_SEQUENCE_QUERIES] = queries;
   values[MHA_SYMBOL_SEQUENCE_SLOT] = slot;
   values[MHA_SYMBOL_SEQUENCE_CACHED] = cached;
+  values[MHA_SYMBOL_SEQUENCE_NEW_KEYS] = new_keys;
   const mha_stage& stage = *run.stage;
   const int32_t q = stage.query_axis, k = stage.key_axis;
   if (q >= 0 && coordinates[q] * stage.grid[q].tile >= queries) return false;
@@ -311,7 +314,7 @@ void run_share(void* context, int32_t) {
 
   // Scalars are passed by address: those of the same symbol share one.
   int32_t values[MHA_SYMBOL_COUNT] = {};
-  for (int symbol = MHA_SYMBOL_ONE; symbol <= MHA_SYMBOL_SHARED; ++symbol) {
+  for (int symbol = MHA_SYMBOL_ONE; symbol <= MHA_SYMBOL_NEW_KEYS; ++symbol) {
     values[symbol] = static_cast<int32_t>(call.lengths.symbol[symbol]);
   }
   void* user_context = slot;

@@ -108,8 +108,8 @@ CostModel::ProjectionShape CostModel::shape_of(const std::string& stage) const {
           static_cast<double>(part.heads * padded_width(part.width, machine_.vector_floats));
     }
     shape.depth = static_cast<double>(plan_.d_model);
-    if (projection.parts.front().weight != "w_q" && !plan_.self_length)
-      shape.rows = static_cast<double>(plan_.key_length.max);
+    if (projection.parts.front().weight != "w_q" && !plan_.self_length && !plan_.packed)
+      shape.rows = static_cast<double>(new_keys(plan_).max);
   }
   shape.sequences = plan_.packed ? 1 : static_cast<double>(plan_.batch.max);
   if (!plan_.packed && shape.rows == 1 && plan_.query_length.max == 1) {

@@ -75,8 +75,8 @@ auto ProbeRunner::guarded(F f) {
 }
 
 void ProbeRunner::send(const Workload& workload) {
-  process_.write(fmt::format("threads {}\nlengths {} {} {}\n", workload.threads, workload.batch,
-                             workload.query_length, workload.key_length));
+  process_.write(fmt::format("threads {}\nlengths {} {} {} {}\n", workload.threads, workload.batch,
+                             workload.query_length, workload.key_length, workload.new_keys));
   for (const Workload::Input& input : workload.inputs) {
     const std::string strides =
         input.strides.empty() ? "-" : fmt::format("{}", fmt::join(input.strides, ","));

@@ -33,6 +33,7 @@ struct Workload {
 
   int threads = 1;
   int64_t batch = 1, query_length = 0, key_length = 0;
+  int64_t new_keys = 0;  // as in mha_call
   std::vector<Input> inputs;
   std::vector<Weight> weights;
   std::vector<Output> outputs;

@@ -110,6 +110,50 @@ class CacheTest(ToolTest):
             said = self.run_tool(GEN, "--config", path, "--explain").stdout
             self.assertIn("48 bytes a key, 768 a page, 3072 a full sequence", said)
 
+    def test_calls_that_bring_no_keys(self):
+        own = PLAIN.replace("mask: {causal: true}\n", "key_length: {min: 1, max: 9}\n")
+        tensors = self.inputs([20, 3])
+        want = self.run_on(own, tensors)
+        # What the cache has after that call, as the past of one without key and value.
+        again = {"query": tensors["query"], "cache_lengths": tensor("I32", [2], [22, 5])}
+        for name in ("key", "value"):
+            again["past_" + name] = tensor(*want["present_" + name])
+        got = self.run_on(own, again)
+        self.assertEqual(got, want)
+        again["key"], again["value"] = tensor("F32", [2, 0, 1, 8], []), tensor("F32", [2, 0, 1, 8], [])
+        self.assertEqual(self.run_on(own, again), want)
+        self.run_on(own, again, "--size", "key_length=3", code=2, says=["brings no keys"])
+        self.run_on(own, {**again, "key": tensor("F32", [2, 10, 1, 8], numbers(160, 2))}, code=2,
+                    says=["key_length", "1 to 9"])
+        del again["key"], again["value"]
+        self.run_on(PLAIN, again, code=2, says=["'key'"])
+
+    def test_keys_of_a_second_input(self):
+        cross = """version: 1
+name: cache_cross
+d_model: 16
+heads: 2
+cross: true
+batch: {min: 1, max: 2}
+query_length: {min: 1, max: 4}
+key_length: 50
+kv_cache: {capacity: 50}
+"""
+        path = self.write("config.yaml", cross)
+        for words in ("query_length=4,cached=0", "query_length=1,key_length=0,cached=50", "key_length=0,cached=0"):
+            self.run_tool(RUN, "--config", path, "--verify", "--size", words)
+        self.run_tool(RUN, "--config", path, "--size", "key_length=49", code=2, says=["50"])
+        self.run_tool(RUN, "--config", path, "--size", "cached=1", code=2, says=["the capacity allows up to 0"])
+        self.run_tool(GEN, "--config", path, "--output", "made")
+        header = (self.dir / "made" / "cache_cross" / "cache_cross.h").read_text()
+        self.assertIn("new keys Ln = 50; 0 in new_keys: none", header)
+        self.assertIn("args.call.new_keys: 0 stands for none", header)
+        # Without key_length, as many as queries, or none.
+        path = self.write("config.yaml", cross.replace("key_length: 50\n", ""))
+        for words in ("query_length=3,cached=9", "query_length=3,key_length=0,cached=9"):
+            self.run_tool(RUN, "--config", path, "--verify", "--size", words)
+        self.run_tool(RUN, "--config", path, "--size", "query_length=3,key_length=2", code=2, says=["must equal"])
+
     def test_what_mha_gen_says_of_the_cache(self):
         path = self.write("config.yaml", PAGED)
         self.run_tool(GEN, "--config", path, "--output", "made")

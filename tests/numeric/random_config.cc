@@ -119,9 +119,10 @@ std::string random_config(Random& random) {
   facts.heads = heads;
   facts.kv_heads = kv_heads;
   facts.d_head = d_head;
-  facts.may_cache = !own_keys && !cross && offset <= 0.75;
-  facts.query_length = query;
-  facts.queries_among_keys = offset >= 0.25 && offset <= 0.75 && !own_keys;
+  // Beside keys of their own number queries follow the cached keys, and nothing else is said.
+  facts.may_cache = offset <= 0.75 && (offset >= 0.25 || !(own_keys || cross));
+  facts.new_keys = key;
+  facts.queries_among_keys = offset >= 0.25 && offset <= 0.75 && !own_keys && !cross;
   return built_config(yaml.str(), masks.empty() ? "" : masks.substr(2),
                       random_parts(facts, random));
 }
@@ -196,7 +197,7 @@ void spice(Random& random, const Spec& spec, RandomCall* call) {
     const int64_t cached = spec.kv_cache ? call->inputs.at("cache_lengths").ints[b] : 0;
     if (!spec.packed) return cached + lengths.key;
     const std::vector<int32_t>& starts = call->inputs.at("sequence_starts").ints;
-    return cached + starts[b + 1] - starts[b];
+    return lengths.key == 0 ? cached : cached + starts[b + 1] - starts[b];
   };
   auto fill = [&](const char* name, const auto& value) {
     const auto found = call->inputs.find(name);
@@ -232,6 +233,7 @@ std::optional<RandomCall> random_call(const Spec& spec, int which, uint64_t seed
     lengths.batch = length_in(random, spec.batch, which);
     lengths.query = length_in(random, spec.query_length, which);
     lengths.key = spec.key_length_given ? length_in(random, spec.key_length, which) : lengths.query;
+    if (may_bring_none(spec) && which != 0 && chance(random, 0.5)) lengths.key = 0;
     std::vector<int32_t> starts;
     if (spec.packed) {
       starts = starts_of(random, lengths);

@@ -125,7 +125,7 @@ ConfigPart pruned_heads(const ConfigFacts& facts, Random& random) {
 
 ConfigPart kv_cache(const ConfigFacts& facts, Random& random) {
   const int64_t more = pick<int64_t>(random, {0, 1, 15, 48, 130, 300});
-  std::string text = "kv_cache: {capacity: " + std::to_string(facts.query_length + more);
+  std::string text = "kv_cache: {capacity: " + std::to_string(facts.new_keys + more);
   if (chance(random, 0.6)) {
     text += std::string(", layout: paged, page: ") + pick(random, {"16", "32", "64"});
   }

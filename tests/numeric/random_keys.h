@@ -16,8 +16,8 @@ struct ConfigFacts {
   bool packed = false;
   int64_t heads = 1, kv_heads = 1, d_head = 1;
   bool queries_among_keys = false;  // 0 <= q < Lk for every query
-  bool may_cache = false;           // keys are as many as queries, and their places are not given
-  int64_t query_length = 1;         // at most
+  bool may_cache = false;           // the places of queries are not given
+  int64_t new_keys = 1;             // that a call brings, at most
 };
 
 // Lines of a config, and entries of its `mask`, that come and go together.

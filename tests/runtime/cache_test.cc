@@ -434,6 +434,97 @@ TEST(CacheRows, Types) {
   }
 }
 
+class OwnKeys : public Cache {
+ protected:
+  static CachedToyOptions own() {
+    CachedToyOptions options;
+    options.page = 16;
+    options.own_keys = mha_length_range{2, 70};
+    return options;
+  }
+  OwnKeys() : Cache(own()) {}
+  mha_status decode(std::vector<int32_t> numbers, int64_t count, std::vector<float>* y) {
+    const std::vector<std::vector<CachedRow>> rows(numbers.size(), rows_of(count, 1));
+    return toy.call(one, cache, 0, numbers, rows, CachedToy::kRun, y);
+  }
+};
+
+// Keys that are no queries: those of an encoder are appended once, and then read by every query.
+TEST_F(OwnKeys, CallsBringNoneOrTheirOwnNumber) {
+  make(2, 6);
+  const int32_t a = sequence(), b = sequence();
+  std::vector<float> y;
+  // Of nothing at all there is nothing to read, and the tensors of new keys are not asked for.
+  ASSERT_EQ(decode({a, b}, 0, &y), MHA_OK) << mha_last_message();
+  EXPECT_EQ(y, (std::vector<float>{0, 0}));
+  ASSERT_EQ(append({a}, 40, 1), MHA_OK) << mha_last_message();
+  const int64_t pages = free_pages();
+  ASSERT_EQ(decode({a, b}, 0, &y), MHA_OK) << mha_last_message();
+  EXPECT_EQ(y, (std::vector<float>{CachedToy::expected(rows_of(40, 1)), 0}));
+  EXPECT_EQ(length(a), 40);
+  EXPECT_EQ(length(b), 0);
+  EXPECT_EQ(free_pages(), pages);
+  ASSERT_EQ(decode({a, b}, 3, &y), MHA_OK) << mha_last_message();
+  EXPECT_EQ(y, (std::vector<float>{CachedToy::expected(rows_of(43, 1)),
+                                   CachedToy::expected(rows_of(3, 1))}));
+  EXPECT_EQ(length(b), 3);
+}
+
+TEST_F(OwnKeys, AreChecked) {
+  make(2, 3);
+  const int32_t a = sequence(), b = sequence();
+  expect(append({a}, 1, 1), MHA_OUT_OF_RANGE, "new_keys is 1; kernel 'cached_toy' was generated");
+  expect(append({a}, 71, 1), MHA_OUT_OF_RANGE, "generated for 2 to 70");
+  // All or nothing: the second sequence has no room left.
+  expect(append({a, b}, 32, 1), MHA_CACHE_FULL, "pages");
+  EXPECT_EQ(length(a), 0);
+  EXPECT_EQ(free_pages(), 3);
+  EXPECT_EQ(append({a}, 48, 1), MHA_OK) << mha_last_message();
+  std::vector<float> y;
+  expect(decode({b}, 2, &y), MHA_CACHE_FULL, "need 1 more pages");
+  EXPECT_EQ(decode({a, b}, 0, &y), MHA_OK) << mha_last_message();
+  // 0 stands for the maximum in mha_append, and there is no room for that.
+  expect(append({a}, 0, 1), MHA_OUT_OF_RANGE, "has 48 keys and would get 70 more");
+}
+
+TEST_F(OwnKeys, ForksCopyWhatTheyGoOnFrom) {
+  make(2, 0);
+  const int32_t a = sequence();
+  ASSERT_EQ(append({a}, 20, 1), MHA_OK);
+  int32_t b = -1;
+  ASSERT_EQ(mha_sequence_fork(cache, a, &b), MHA_OK);
+  const int64_t before = free_pages();
+  std::vector<float> y;
+  ASSERT_EQ(toy.call(one, cache, 0, {a, b}, {{}, {}}, CachedToy::kShared, &y), MHA_OK);
+  EXPECT_EQ(y[0], CachedToy::expected(rows_of(20, 1)));
+  EXPECT_EQ(y[1], y[0]);
+  EXPECT_EQ(free_pages(), before) << "nothing was written, so nothing is copied";
+  ASSERT_EQ(append({b}, 2, 2), MHA_OK);
+  EXPECT_EQ(free_pages(), before - 1);
+  ASSERT_EQ(decode({a}, 0, &y), MHA_OK);
+  EXPECT_EQ(y[0], CachedToy::expected(rows_of(20, 1)));
+}
+
+// Where each query brings its key, new_keys says nothing else.
+TEST_F(Cache, NewKeysAreThoseOfTheQueries) {
+  make(1, 0);
+  const int32_t a = sequence();
+  CachedToy::Args args = {};
+  args.call.size = sizeof args;
+  args.call.batch = 1;
+  args.call.query_length = 3;
+  args.call.cache = cache;
+  args.call.sequences = &a;
+  args.call.new_keys = 2;
+  expect(mha_run(&toy.kernel, one, &args), MHA_OUT_OF_RANGE, "one key for each query: leave");
+  args.call.new_keys = 3;
+  expect(mha_run(&toy.kernel, one, &args), MHA_INVALID_ARGUMENT, "'key' was not given");
+  // A query may bring its key, or all may bring none.
+  toy.kernel.new_keys_kind = MHA_NEW_KEYS_OF_QUERIES_OR_NONE;
+  args.call.new_keys = 2;
+  expect(mha_run(&toy.kernel, one, &args), MHA_OUT_OF_RANGE, "one key for each query, or none: 0");
+}
+
 // While a call runs, everything else with that cache is refused and has no effect.
 TEST_F(Cache, BusyWhileACallRuns) {
   make(3, 0);

@@ -66,7 +66,7 @@ int32_t page_of(const halide_buffer_t* table, int64_t slot, int64_t key, int64_t
   return *static_cast<int32_t*>(address(table, {key / page, slot}));
 }
 
-// argv: context, key, value, TASK0 (g), TASK1 (b), SLOT, CACHED, QUERIES, FIRST_ROW, table, K, V
+// argv: context, key, value, TASK0 (g), TASK1 (b), SLOT, CACHED, NEW_KEYS, FIRST_ROW, table, K, V
 int append_stage(void** argv) {
   const halide_buffer_t *key = buffer_of(argv[1]), *value = buffer_of(argv[2]);
   const halide_buffer_t *table = buffer_of(argv[9]), *k = buffer_of(argv[10]),
@@ -177,7 +177,9 @@ CachedToy::CachedToy(const CachedToyOptions& from) : options(from) {
     std::copy(axes.begin(), axes.end(), tensors[which].axes);
   };
   const mha_extent batch = options.packed ? constant(1) : length(MHA_SYMBOL_BATCH);
-  const mha_extent rows = length(options.packed ? MHA_SYMBOL_ROWS : MHA_SYMBOL_QUERY);
+  const mha_extent rows = length(options.packed     ? MHA_SYMBOL_ROWS
+                                 : options.own_keys ? MHA_SYMBOL_NEW_KEYS
+                                                    : MHA_SYMBOL_QUERY);
   tensor(kKey, "key", offsetof(Args, key),
          {batch, rows, constant(options.kv_heads), constant(kCachedHead)});
   tensor(kValue, "value", offsetof(Args, value),
@@ -187,6 +189,9 @@ CachedToy::CachedToy(const CachedToyOptions& from) : options(from) {
          {length(options.packed ? MHA_SYMBOL_STARTS : MHA_SYMBOL_BATCH)});
   tensors[kIndex].check = options.packed ? MHA_CHECK_STARTS : MHA_CHECK_KEYS;
   if (options.packed) tensors[kIndex].flags = MHA_TENSOR_APPENDED;
+  for (Tensor which : {kKey, kValue}) {
+    if (options.own_keys) tensors[which].flags |= MHA_TENSOR_NEW_KEYS;
+  }
 
   buffers[0] = {"partial", MHA_F32, 2, {{1, MHA_SYMBOL_KEY, kTile, kTile, 0}, constant(9)}};
 
@@ -201,7 +206,7 @@ CachedToy::CachedToy(const CachedToyOptions& from) : options(from) {
                  scalar(MHA_SYMBOL_TASK1),
                  scalar(MHA_SYMBOL_SEQUENCE_SLOT),
                  scalar(MHA_SYMBOL_SEQUENCE_CACHED),
-                 scalar(MHA_SYMBOL_SEQUENCE_QUERIES),
+                 scalar(MHA_SYMBOL_SEQUENCE_NEW_KEYS),
                  scalar(MHA_SYMBOL_SEQUENCE_FIRST_ROW),
                  table,
                  k,
@@ -266,6 +271,9 @@ CachedToy::CachedToy(const CachedToyOptions& from) : options(from) {
   kernel.variants = &variant;
   kernel.variant_count = 1;
   kernel.cache = &info;
+  if (!options.own_keys) return;
+  kernel.new_keys_kind = MHA_NEW_KEYS_OWN;
+  kernel.new_keys = *options.own_keys;
 }
 
 mha_status CachedToy::call(mha_context* context, mha_cache* cache, int32_t layer,
@@ -295,9 +303,11 @@ mha_status CachedToy::call(mha_context* context, mha_cache* cache, int32_t layer
   Args args = {};
   args.call.size = sizeof args;
   args.call.batch = static_cast<int64_t>(sequences.size());
-  args.call.query_length = longest;
-  args.key.data = keys.data();
-  args.value.data = values.data();
+  args.call.query_length = options.own_keys ? 1 : longest;
+  if (options.own_keys) args.call.new_keys = static_cast<int32_t>(longest);
+  const bool brings = longest > 0;
+  args.key.data = brings ? keys.data() : nullptr;
+  args.value.data = brings ? values.data() : nullptr;
   args.y.data = entry == kAppend ? nullptr : result.data();
   args.index.data = options.packed ? starts.data() : const_cast<int32_t*>(key_lengths.data());
   size_t bytes = 0;

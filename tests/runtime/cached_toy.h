@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include "mha/kernel.h"
@@ -27,6 +28,8 @@ struct CachedToyOptions {
   int64_t capacity = 80, page = 32;  // page 0: contiguous
   bool packed = false;
   bool key_lengths = false;
+  // Calls bring as many keys as `own_keys` allows, whatever their queries; or none.
+  std::optional<mha_length_range> own_keys = {};
 };
 
 // K and V of one key, of all heads: [G, D] and [G, Dv].
@@ -48,7 +51,8 @@ class CachedToy {
     mha_tensor key, value, y, index;
   };
 
-  // Continues each sequence by its rows: the same number for all, unless the toy is packed.
+  // Continues each sequence by its rows: the same number for all, unless the toy is packed. With
+  // own_keys there is one query.
   // Fills *y with one number a sequence where the entry is not mha_append.
   enum Entry { kRun, kAppend, kShared };
   mha_status call(mha_context* context, mha_cache* cache, int32_t layer,

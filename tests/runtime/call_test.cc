@@ -420,7 +420,7 @@ TEST_F(Call, TablesThatMakeNoSense) {
   expect_internal("a pack that is not there");
   first = {MHA_OPERAND_BUFFER, 1, 0, {}};
   expect_internal("a buffer that is not there");
-  first = {MHA_OPERAND_SCALAR, 7, 0, {}};
+  first = {MHA_OPERAND_SCALAR, MHA_SYMBOL_COUNT, 0, {}};
   expect_internal("a symbol that is not there");
   first = {MHA_OPERAND_TENSOR, 0, 3, {3, 1, 0}};
   expect_internal("an axis that is not there");

@@ -393,6 +393,9 @@ TEST(PlanKey, TellsPlansApart) {
       [](Plan& p) { p.key_length = {513, 513}; },
       [](Plan& p) { p.key_length.min = 1; },
       [](Plan& p) { p.self_length = true; },
+      [](Plan& p) { p.new_keys = Plan::NewKeys::kOfQueriesOrNone; },
+      [](Plan& p) { p.new_keys = Plan::NewKeys::kOwn, p.new_key_length = {1, 4}; },
+      [](Plan& p) { p.new_keys = Plan::NewKeys::kOwn, p.new_key_length = {1, 5}; },
   };
   const std::vector<std::function<void(Plan&)>> of_block = {
       [](Plan& p) { p.d_model = 511; },

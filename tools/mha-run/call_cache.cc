@@ -91,7 +91,7 @@ CallCache::CallCache(const KernelLibrary& library, Call& call, const Spec& spec,
   options.sequences = static_cast<int32_t>(lengths.batch);
   // As many pages as the call needs. A page that two share is copied when one goes on.
   const int64_t page = info->page;
-  options.pages = lengths.batch * ((lengths.past + lengths.key + page - 1) / page);
+  options.pages = lengths.batch * ((lengths.all_keys() + page - 1) / page);
   check_status(library.api(), library.api().cache_create(&library.kernel(), &options, &cache_));
   try {
     fill(lengths, inputs);

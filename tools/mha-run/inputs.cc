@@ -23,7 +23,7 @@ void check_values(const Spec& spec, const CallLengths& lengths, const HostTensor
       int64_t low = 0, high = lengths.key;
       if (spec.packed && !page) {
         const std::vector<int32_t>& starts = tensors.at("sequence_starts").ints;
-        high = starts[b + 1] - starts[b];
+        high = lengths.key == 0 ? 0 : starts[b + 1] - starts[b];
       }
       if (spec.kv_cache && !page) high += tensors.at("cache_lengths").ints[b];
       if (name == "cache_lengths") high = lengths.past;
@@ -57,6 +57,11 @@ HostTensors read_inputs(const Spec& spec, const CallLengths& lengths, const Tens
                        : any_float ? TensorFile::kAnyFloat
                                    : TensorFile::kNothing;
     known += (known.empty() ? "" : ", ") + decl.name;
+    // Keys and values, of a call that brings none.
+    if (decl.elements() == 0 && may_bring_none(spec) && !file.has(decl.name)) {
+      tensors.emplace(decl.name, HostTensor(decl));
+      continue;
+    }
     if (decl.name == "cache_lengths" && !file.has(decl.name)) {
       HostTensor full(decl);
       std::fill(full.ints.begin(), full.ints.end(), static_cast<int32_t>(lengths.past));

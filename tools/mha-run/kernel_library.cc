@@ -115,6 +115,8 @@ Call::Call(const KernelLibrary& library, const CallLengths& lengths, int threads
   const mha_cache_info* cache = library_.kernel().cache;
   call.key_length =
       cache == nullptr ? lengths.key : std::min<int64_t>(lengths.all_keys(), cache->capacity);
+  if (library_.kernel().new_keys_kind != MHA_NEW_KEYS_OF_QUERIES)
+    call.new_keys = static_cast<int32_t>(lengths.key);
 
   mha_context_options options = {};
   options.size = sizeof options;

@@ -39,6 +39,14 @@ void check_past(const Spec& spec, const TensorFile& input, const CallLengths& le
                   std::to_string(spec.kv_cache->capacity));
 }
 
+// Whether a call of a spec that allows it has no new keys: their tensor is not there, or empty.
+bool brings_none(const Spec& spec, const TensorFile& input) {
+  const char* name = spec.op == Op::kBlock ? "memory" : "key";
+  if (!input.has(name)) return true;
+  const std::vector<int64_t> shape = shape_of(input.get(name));
+  return std::find(shape.begin(), shape.end(), 0) != shape.end();
+}
+
 // A packed batch says its lengths in sequence_starts alone. `lengths` are those of --size.
 CallLengths packed_lengths(const Spec& spec, const TensorFile& input, const SizeOptions& sizes,
                            CallLengths lengths) {
@@ -80,7 +88,8 @@ CallLengths packed_lengths(const Spec& spec, const TensorFile& input, const Size
   lengths.total = starts.back();
   if (lengths.total == 0) throw UserError(where + "sequence_starts: all sequences are empty");
   if (!sizes.query && !sizes.key) lengths.query = std::max(longest, spec.query_length.min);
-  lengths.key = lengths.query;
+  const bool none = may_bring_none(spec) && brings_none(spec, input);
+  lengths.key = none ? 0 : lengths.query;
   return lengths;
 }
 
@@ -159,6 +168,10 @@ SizeOptions parse_sizes(const std::string& text, const Spec& spec) {
     } else if (key == "key_length") {
       slot = &sizes.key;
       range = spec.key_length_given ? &spec.key_length : &spec.query_length;
+      if (value == 0 && may_bring_none(spec) && !sizes.key) {
+        sizes.key = 0;
+        continue;
+      }
     } else if (spec.kv_cache && (key == "cached" || key == "shared")) {
       slot = key == "cached" ? &sizes.cached : &sizes.shared;
       range = &cached;
@@ -179,7 +192,7 @@ CallLengths resolve_lengths(const Spec& spec, const TensorFile* input, const Siz
   if (sizes.batch) lengths.batch = *sizes.batch;
   if (sizes.query) lengths.query = *sizes.query;
   if (sizes.key) lengths.key = *sizes.key;
-  if (!spec.key_length_given) {
+  if (!spec.key_length_given && !(may_bring_none(spec) && lengths.key == 0)) {
     if (sizes.query && sizes.key && *sizes.query != *sizes.key) {
       throw UserError("--size: key_length must equal query_length: the config gives no key_length");
     }
@@ -224,7 +237,13 @@ CallLengths resolve_lengths(const Spec& spec, const TensorFile* input, const Siz
   const char* queries = block ? "x" : "query";
   take(queries, rank, 0, "batch", &lengths.batch, sizes.batch, spec.batch);
   take(queries, rank, length_axis, "query_length", &lengths.query, sizes.query, spec.query_length);
-  if (spec.key_length_given) {
+  if (may_bring_none(spec) && brings_none(spec, *input)) {
+    if (sizes.key.value_or(0) != 0) {
+      throw UserError("--size gives key_length=" + std::to_string(*sizes.key) +
+                      ", but the input brings no keys");
+    }
+    lengths.key = 0;
+  } else if (spec.key_length_given) {
     take(block ? "memory" : "key", rank, length_axis, "key_length", &lengths.key, sizes.key,
          spec.key_length);
   } else {

@@ -348,7 +348,8 @@ int main(int argc, char** argv) {
             ->check(CLI::Range(1, 1024));
         app.add_option("--size", options.size,
                        "Lengths within the config's ranges: batch=N,query_length=N,key_length=N; "
-                       "with kv_cache cached=N,shared=N: keys before the call, and common ones")
+                       "with kv_cache cached=N,shared=N: keys before the call, and common ones, "
+                       "key_length counting new ones (0: none, with key_length or cross)")
             ->type_name("KEY=N,...");
         app.add_option("--autoscheduler", options.autoscheduler,
                        "Let one of Halide's arrange the attention: adams2019, mullapudi2016")

@@ -22,7 +22,8 @@ std::vector<int64_t> keys_of(const Spec& spec, const CallLengths& lengths, uint6
   std::vector<int64_t> keys(static_cast<size_t>(lengths.batch), lengths.key);
   if (spec.packed) {
     const std::vector<int32_t> starts = random_starts(lengths, seed);
-    for (size_t b = 0; b < keys.size(); ++b) keys[b] = starts[b + 1] - starts[b];
+    for (size_t b = 0; b < keys.size(); ++b)
+      keys[b] = lengths.key == 0 ? 0 : starts[b + 1] - starts[b];
   }
   if (spec.kv_cache) {
     const TensorDecl decl{"cache_lengths", Dtype::kI32, "B", {lengths.batch}};

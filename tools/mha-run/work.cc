@@ -28,7 +28,7 @@ Sequence sequence_of(const Spec& spec, const CallLengths& lengths, const HostTen
   Sequence sequence{lengths.query, 0, lengths.key, 0, 0};
   if (spec.packed) {
     sequence.queries = index("sequence_starts", b + 1, 0) - index("sequence_starts", b, 0);
-    sequence.key_end = sequence.queries;
+    sequence.key_end = lengths.key == 0 ? 0 : sequence.queries;
   }
   if (spec.kv_cache) sequence.cached = index("cache_lengths", b, 0);
   sequence.key_end += sequence.cached;

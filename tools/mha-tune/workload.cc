@@ -101,6 +101,7 @@ Workload make_workload(const Spec& spec, const CallLengths& given, int threads, 
   workload.batch = lengths.batch;
   workload.query_length = lengths.query;
   workload.key_length = lengths.all_keys();
+  if (may_bring_none(spec)) workload.new_keys = lengths.key;
   Arrays arrays;
   const HostTensors inputs = random_input_tensors(spec, lengths, seed);
   for (const auto& [name, tensor] : inputs) {

@@ -53,7 +53,7 @@ Heads<T> behind_cache(const Spec& spec, const CallLengths& lengths, const Arrays
   const std::vector<double>& values = input_named(inputs, past).values;
   const std::vector<double>& cached = input_named(inputs, "cache_lengths").values;
   const Past place(spec, lengths, inputs, fresh.heads, fresh.width);
-  Heads<T> all(fresh.batch, fresh.heads, lengths.past + fresh.length, fresh.width,
+  Heads<T> all(fresh.batch, fresh.heads, lengths.all_keys(), fresh.width,
                std::is_same_v<T, double>);
   for (int64_t b = 0; b < fresh.batch; ++b) {
     const auto old = static_cast<int64_t>(cached[static_cast<size_t>(b)]);

@@ -15,12 +15,12 @@ struct Sequence {
   int64_t b = 0, first = 0, count = 0;
 };
 
-// The mask is not packed: [b, :, :count, :past + count], where an axis of 1 stays.
-Array mask_of(const Array& mask, const Sequence& sequence, int64_t past) {
+// The mask is not packed: [b, :, :count, :keys], where an axis of 1 stays.
+Array mask_of(const Array& mask, const Sequence& sequence, int64_t keys) {
   auto extent = [&](size_t axis, int64_t count) {
     return mask.shape[axis] == 1 ? 1 : std::min(mask.shape[axis], count);
   };
-  Array part{{1, mask.shape[1], extent(2, sequence.count), extent(3, past + sequence.count)}, {}};
+  Array part{{1, mask.shape[1], extent(2, sequence.count), extent(3, keys)}, {}};
   const int64_t b = mask.shape[0] == 1 ? 0 : sequence.b;
   for (int64_t h = 0; h < part.shape[1]; ++h) {
     for (int64_t i = 0; i < part.shape[2]; ++i) {
@@ -33,14 +33,14 @@ Array mask_of(const Array& mask, const Sequence& sequence, int64_t past) {
 }
 
 Arrays inputs_of(const Spec& spec, const CallLengths& lengths, const Arrays& inputs,
-                 const Sequence& sequence) {
+                 const Sequence& sequence, int64_t keys) {
   Arrays parts = inputs;  // weights and tables as they are
   parts.erase("sequence_starts");
   for (const TensorDecl& decl : input_tensors(spec, lengths)) {
     const Array& whole = input_named(inputs, decl.name);
     if (is_table(spec, decl.name)) continue;
     if (decl.name == "mask") {
-      parts["mask"] = mask_of(whole, sequence, lengths.past);
+      parts["mask"] = mask_of(whole, sequence, keys);
     } else if (decl.axes == "B" || decl.axes.starts_with("B,")) {
       Array part = whole;
       part.shape[0] = 1;
@@ -48,6 +48,8 @@ Arrays inputs_of(const Spec& spec, const CallLengths& lengths, const Arrays& inp
       const auto begin = whole.values.begin() + sequence.b * size;
       part.values.assign(begin, begin + size);
       parts[decl.name] = std::move(part);
+    } else if (decl.elements() == 0) {
+      // Of a call that brings no keys.
     } else if (decl.axes.starts_with("T,")) {
       // Rows: [T, ...] becomes [1, count, ...].
       const int64_t width = decl.elements() / lengths.total;
@@ -123,12 +125,13 @@ Reference packed_reference(const Spec& spec, const CallLengths& lengths, const A
     alone.packed = false;
     alone.batch = {1, 1};
     alone.query_length = alone.key_length = {1, sequence.count};
-    CallLengths its{1, sequence.count, sequence.count, 0};
+    CallLengths its{1, sequence.count, lengths.key == 0 ? 0 : sequence.count, 0};
     its.first_sequence = lengths.first_sequence + sequence.b;
     its.past = lengths.past;
     its.pages = lengths.pages;
     its.blocks = lengths.blocks;
-    const Reference part = unpacked(alone, its, inputs_of(spec, lengths, inputs, sequence));
+    const Reference part =
+        unpacked(alone, its, inputs_of(spec, lengths, inputs, sequence, its.all_keys()));
 
     for (const TensorDecl& decl : output_tensors(spec, lengths)) {
       if (decl.name.starts_with("present_")) {

@@ -77,6 +77,7 @@ std::vector<TensorDecl> input_tensors(const Spec& spec, const CallLengths& lengt
   const bool bhsd = spec.layout == Layout::kBhsd;
   const bool cache = spec.kv_cache.has_value();
   const std::string keys = cache ? "Ln" : "Lk";
+  const std::string packed_memory = cache && lengths.key == 0 ? "0,M" : "T,M";
   auto add_rows = [&](const char* name, const std::string& length, const std::string& heads,
                       const std::string& width) {
     const std::string axes =
@@ -85,7 +86,8 @@ std::vector<TensorDecl> input_tensors(const Spec& spec, const CallLengths& lengt
   };
   if (spec.op == Op::kBlock) {
     add("x", spec.dtype, spec.packed ? "T,M" : "B,Lq,M");
-    if (spec.cross) add("memory", spec.dtype, (spec.packed ? "T,M" : "B," + keys + ",M").c_str());
+    const std::string memory = spec.packed ? packed_memory : "B," + keys + ",M";
+    if (spec.cross) add("memory", spec.dtype, memory.c_str());
   } else if (spec.packed) {
     add("query", spec.dtype, "T,H,D");
     add("key", spec.dtype, "T,G,D");
@@ -174,6 +176,10 @@ std::vector<TensorDecl> output_tensors(const Spec& spec, const CallLengths& leng
     add("present_value", spec.dtype, bhsd ? "B,G,Lk,Dv" : "B,Lk,G,Dv");
   }
   return tensors;
+}
+
+bool may_bring_none(const Spec& spec) {
+  return spec.kv_cache && (spec.cross || spec.key_length_given);
 }
 
 bool is_table(const Spec& spec, const std::string& name) {

@@ -22,7 +22,8 @@ struct CallLengths {
   int64_t total = 0;  // T; packed batches only
   // What rules and tables call the first sequence, where it is one out of a batch.
   int64_t first_sequence = 0;
-  // With kv_cache: P, the most keys that a sequence has cached; `key` are the new ones. Of a past
+  // With kv_cache: P, the most keys that a sequence has cached; `key` are the new ones, of which
+  // there are none in some calls of specs that may_bring_none(). Of a past
   // in pages: how many there are, and how many entries a row of the block table has.
   int64_t past = 0;
   int64_t pages = 0, blocks = 0;
@@ -30,7 +31,8 @@ struct CallLengths {
   // pages.
   bool full_past = false;
   int64_t shared = 0;
-  int64_t all_keys() const { return past + key; }
+  // Lk of the call: at least 1, as every axis.
+  int64_t all_keys() const { return past + key > 0 ? past + key : 1; }
 };
 
 struct TensorDecl {
@@ -63,6 +65,8 @@ std::vector<TensorDecl> weight_tensors(const Spec& spec);
 // present_key and present_value.
 std::vector<TensorDecl> output_tensors(const Spec& spec, const CallLengths& lengths);
 
+// Whether a call may bring no keys to its sequences: those of a cache, that follow no queries.
+bool may_bring_none(const Spec& spec);
 // Whether that input is a table of the rules.
 bool is_table(const Spec& spec, const std::string& name);
 // Whether no head that is computed reads that KV head.

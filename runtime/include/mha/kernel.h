@@ -39,6 +39,7 @@ enum {
   /* Of mha_decode_shared: keys in the leading whole pages that all sequences share; else 0. Never
    * above what any of them has in the cache before the call. */
   MHA_SYMBOL_SHARED = 6,
+  MHA_SYMBOL_NEW_KEYS = 7, /* that the call brings to each sequence; MHA_NEW_KEYS_* */
   /* Scalars only (not extents): the coordinates of the task, and what the task's sequence b says.
    */
   MHA_SYMBOL_TASK0 = 8,
@@ -55,9 +56,10 @@ enum {
   MHA_SYMBOL_SEQUENCE_FIRST_ROW = 15, /* sequence_starts[b] of a packed batch, or 0 */
   MHA_SYMBOL_SEQUENCE_QUERIES = 16,   /* rows of sequence b of a packed batch, or Lq */
   /* Of kernels with a cache. */
-  MHA_SYMBOL_SEQUENCE_SLOT = 17,   /* row of the page table */
-  MHA_SYMBOL_SEQUENCE_CACHED = 18, /* keys of sequence b before the call */
-  MHA_SYMBOL_COUNT = 19
+  MHA_SYMBOL_SEQUENCE_SLOT = 17,     /* row of the page table */
+  MHA_SYMBOL_SEQUENCE_CACHED = 18,   /* keys of sequence b before the call */
+  MHA_SYMBOL_SEQUENCE_NEW_KEYS = 19, /* that the call brings it */
+  MHA_SYMBOL_COUNT = 20
 };
 typedef struct mha_extent {
   int64_t scale;
@@ -76,8 +78,9 @@ enum {
   MHA_CHECK_INT32_OFFSET = 2 /* |v| <= 2^30 */,
   MHA_CHECK_STARTS = 3 /* from 0 up in steps of 0 to Lq; the last is at least 1 */
 };
-/* flags of a tensor: MHA_REPEATED is allowed; mha_append needs it too */
-enum { MHA_TENSOR_MAY_REPEAT = 1, MHA_TENSOR_APPENDED = 2 };
+/* flags of a tensor: MHA_REPEATED is allowed; mha_append needs it too; a call that brings no keys
+ * leaves it out */
+enum { MHA_TENSOR_MAY_REPEAT = 1, MHA_TENSOR_APPENDED = 2, MHA_TENSOR_NEW_KEYS = 4 };
 typedef struct mha_tensor_info {
   const char* name;
   uint32_t role;
@@ -178,8 +181,8 @@ typedef struct mha_buffer_info {
  * pages): 5 for keys, 4 for values. The page table is int32 (pages of a sequence at most, sequences
  * of the cache). SEQUENCES is int32 (8, B), what the scalars say of each sequence of the call:
  * MHA_SEQUENCE_*. Stages that write pools are marked by MHA_STAGE_APPENDS; they write rows
- * SEQUENCE_CACHED to SEQUENCE_CACHED + SEQUENCE_QUERIES of their sequence, whose pages no other
- * sequence has. */
+ * SEQUENCE_CACHED to SEQUENCE_CACHED + SEQUENCE_NEW_KEYS of their sequence, whose pages no other
+ * sequence has, and are left out where the call brings no keys. */
 enum {
   MHA_OPERAND_TENSOR = 0,
   MHA_OPERAND_PACK = 1,
@@ -197,6 +200,7 @@ enum {
   MHA_SEQUENCE_FIRST_ROW = 3,
   MHA_SEQUENCE_KEYS = 4,
   MHA_SEQUENCE_FIRST_KEY = 5,
+  MHA_SEQUENCE_NEW_KEYS = 6,
   MHA_SEQUENCE_FIELDS = 8
 };
 enum { MHA_AXIS_NONE = 255 };
@@ -218,7 +222,7 @@ typedef int (*mha_stage_function)(void** argv);
  * and where there is none the stage is left out. */
 typedef struct mha_grid_axis {
   int64_t scale;
-  int32_t symbol; /* ONE, BATCH, QUERY, KEY, ROWS or SHARED */
+  int32_t symbol; /* ONE, BATCH, QUERY, KEY, ROWS, SHARED or NEW_KEYS */
   int32_t tile;   /* >= 1 */
 } mha_grid_axis;
 enum { MHA_MAX_GRID = 4 };
@@ -261,6 +265,14 @@ typedef struct mha_variant {
   uint64_t stage_count;
 } mha_variant;
 
+/* With a cache, the keys that a call brings to a sequence: one for each of its queries; or that, or
+ * none; or as many as new_keys of the kernel allows, or none. */
+enum {
+  MHA_NEW_KEYS_OF_QUERIES = 0,
+  MHA_NEW_KEYS_OF_QUERIES_OR_NONE = 1,
+  MHA_NEW_KEYS_OWN = 2 /* never packed */
+};
+
 /* Where query 0 stands among the keys. */
 enum { MHA_OFFSET_START = 0, MHA_OFFSET_END = 1, MHA_OFFSET_INPUT = 2 };
 
@@ -288,6 +300,9 @@ struct mha_kernel {
       variants;           /* by max_query_length, ascending; the last one's is query_length.max */
   uint64_t variant_count; /* at least 1 */
   const mha_cache_info* cache; /* NULL: none */
+  mha_length_range new_keys;   /* with MHA_NEW_KEYS_OWN */
+  uint32_t new_keys_kind;      /* MHA_NEW_KEYS_* */
+  uint32_t reserved;
   /* Of the kernel that stands for several: these, the best first; it has their tensors, weights and
    * cache, but no packs and no variants of its own, and what its info says of the schedule is "".
    * NULL: the kernel is for one target, info.target. */

@@ -104,11 +104,16 @@ typedef struct mha_call {
    * of the `batch` sequences of this call continues; no number twice. The call brings query_length
    * new tokens for each (packed: its rows), whose keys follow those that the sequence has.
    * key_length is Lk of tensors such as masks: 0, or at least what the longest sequence has after
-   * the call. */
+   * the call (and at least 1). */
   mha_cache* cache;
   const int32_t* sequences;
   int32_t layer; /* of the cache */
-  int32_t reserved;
+  /* Where the spec of a kernel with kv_cache has key_length or cross: the keys that the call brings
+   * to each sequence, for tokens need not be queries then. 0: none, and the tensors of new keys are
+   * not looked at; but for mha_append and mha_workspace_size the spec's value or maximum. With
+   * cross and without key_length it is 0 or query_length (packed: one a row). Else 0 or
+   * query_length, and one key a query comes. */
+  int32_t new_keys;
 } mha_call;
 
 /* --- errors and versions --- */

@@ -45,7 +45,7 @@ class Session {
     if (name == "threads") {
       words >> problem_.threads;
     } else if (name == "lengths") {
-      words >> problem_.batch >> problem_.query_length >> problem_.key_length;
+      words >> problem_.batch >> problem_.query_length >> problem_.key_length >> problem_.new_keys;
     } else if (name == "input") {
       return take_input(words);
     } else if (name == "weight") {

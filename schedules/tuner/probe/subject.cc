@@ -91,6 +91,7 @@ Subject::Subject(const mha_kernel& kernel, const Problem& problem, Placement pla
   call->batch = problem.batch;
   call->query_length = problem.query_length;
   call->key_length = problem.key_length;
+  call->new_keys = static_cast<int32_t>(problem.new_keys);
   if (kernel_.cache != nullptr) make_cache(problem);
   for (const Input& input : problem.inputs) {
     if (is_cached(input.name)) continue;

@@ -40,7 +40,7 @@ struct Output {
 };
 struct Problem {
   int threads = 1;
-  int64_t batch = 0, query_length = 0, key_length = 0;
+  int64_t batch = 0, query_length = 0, key_length = 0, new_keys = 0;
   std::vector<Input> inputs;
   std::vector<Weight> weights;
   std::vector<Output> outputs;

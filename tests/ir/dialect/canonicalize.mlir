@@ -362,3 +362,30 @@ mha.kernel @decode_is_not_masked batch <1, 1> queries <1, 1> keys <1, 64> {
   %o = mha.attention %q, %all_k, %all_k {causal, scale = 0.5, offset = #mha.offset<end>} : tensor<1x1x2x4xf32>, tensor<1x?x2x4xf32>, tensor<1x?x2x4xf32> -> tensor<1x1x2x4xf32>
   mha.return %o as ["output"] : tensor<1x1x2x4xf32>
 }
+
+// -----
+
+// A query behind the cached keys stands before all but the first of the new ones.
+// CHECK-LABEL: @decode_before_new_keys
+// CHECK: mha.append %key {brings = #mha.range<1, 4>, capacity = 64 : i64}
+// CHECK: mha.attention %query, %all_key, %all_key {causal, offset = #mha.offset<end>, scale
+mha.kernel @decode_before_new_keys batch <1, 1> queries <1, 1> keys <1, 64> {
+  %q = mha.input "query" : tensor<1x1x2x4xf32>
+  %k = mha.input "key" : tensor<1x?x2x4xf32>
+  %all_k = mha.append %k {capacity = 64, brings = #mha.range<1, 4>} : tensor<1x?x2x4xf32> -> tensor<1x?x2x4xf32>
+  %o = mha.attention %q, %all_k, %all_k {causal, scale = 0.5, offset = #mha.offset<end>} : tensor<1x1x2x4xf32>, tensor<1x?x2x4xf32>, tensor<1x?x2x4xf32> -> tensor<1x1x2x4xf32>
+  mha.return %o as ["output"] : tensor<1x1x2x4xf32>
+}
+
+// -----
+
+// It may stand right behind a full cache: a window of its capacity hides key 0 there.
+// CHECK-LABEL: @window_behind_a_full_cache
+// CHECK: mha.attention %query, %all_key, %all_key {left = 63 : i64
+mha.kernel @window_behind_a_full_cache batch <1, 1> queries <1, 1> keys <1, 64> {
+  %q = mha.input "query" : tensor<1x1x2x4xf32>
+  %k = mha.input "key" : tensor<1x1x2x4xf32>
+  %all_k = mha.append %k {capacity = 64, or_none} : tensor<1x1x2x4xf32> -> tensor<1x?x2x4xf32>
+  %o = mha.attention %q, %all_k, %all_k {left = 63, scale = 0.5, offset = #mha.offset<end>} : tensor<1x1x2x4xf32>, tensor<1x?x2x4xf32>, tensor<1x?x2x4xf32> -> tensor<1x1x2x4xf32>
+  mha.return %o as ["output"] : tensor<1x1x2x4xf32>
+}

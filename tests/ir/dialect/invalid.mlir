@@ -830,6 +830,53 @@ mha.kernel @k batch <1, 1> queries <1, 4> keys <1, 64> {
 // -----
 
 mha.kernel @k batch <1, 1> queries <1, 4> keys <1, 64> {
+  %s = mha.input "key" : tensor<1x7x2x8xf32>
+  // expected-error @+1 {{a call appends Ln = 8 rows, not 7}}
+  %a = mha.append %s {capacity = 64, brings = #mha.range<8, 8>} : tensor<1x7x2x8xf32> -> tensor<1x?x2x8xf32>
+  mha.return %s as ["output"] : tensor<1x7x2x8xf32>
+}
+
+// -----
+
+mha.kernel @k batch <1, 1> queries <1, 4> keys <1, 64> {
+  %s = mha.input "key" : tensor<1x7x2x8xf32>
+  // expected-error @+1 {{where a call brings rows of its own number, it may bring none anyway}}
+  %a = mha.append %s {capacity = 64, brings = #mha.range<7, 7>, or_none} : tensor<1x7x2x8xf32> -> tensor<1x?x2x8xf32>
+  mha.return %s as ["output"] : tensor<1x7x2x8xf32>
+}
+
+// -----
+
+mha.kernel @k batch <1, 1> queries <1, 4> keys <1, 64> packed {
+  %s = mha.input "key" : tensor<1x7x2x8xf32>
+  // expected-error @+1 {{a packed call brings one row for each query, or none}}
+  %a = mha.append %s {capacity = 64, brings = #mha.range<7, 7>} : tensor<1x7x2x8xf32> -> tensor<1x?x2x8xf32>
+  mha.return %s as ["output"] : tensor<1x7x2x8xf32>
+}
+
+// -----
+
+mha.kernel @k batch <1, 1> queries <1, 4> keys <1, 64> {
+  %s = mha.input "key" : tensor<1x?x2x8xf32>
+  // expected-error @+1 {{a cache of 64 keys has no room for 65 new ones}}
+  %a = mha.append %s {capacity = 64, brings = #mha.range<1, 65>} : tensor<1x?x2x8xf32> -> tensor<1x?x2x8xf32>
+  mha.return %s as ["output"] : tensor<1x?x2x8xf32>
+}
+
+// -----
+
+mha.kernel @k batch <1, 1> queries <1, 4> keys <1, 64> {
+  %k = mha.input "key" : tensor<1x?x2x8xf32>
+  %a = mha.append %k {capacity = 64} : tensor<1x?x2x8xf32> -> tensor<1x?x2x8xf32>
+  %b = mha.append %k {capacity = 64, or_none} : tensor<1x?x2x8xf32> -> tensor<1x?x2x8xf32>
+  // expected-error @+1 {{k and v come from one cache, or neither from any}}
+  %o = mha.attention %k, %a, %b {scale = 0.5, offset = #mha.offset<end>} : tensor<1x?x2x8xf32>, tensor<1x?x2x8xf32>, tensor<1x?x2x8xf32> -> tensor<1x?x2x8xf32>
+  mha.return %o as ["output"] : tensor<1x?x2x8xf32>
+}
+
+// -----
+
+mha.kernel @k batch <1, 1> queries <1, 4> keys <1, 64> {
   %k = mha.input "key" : tensor<1x?x2x8xf32>
   %a = mha.append %k {capacity = 64} : tensor<1x?x2x8xf32> -> tensor<1x?x2x8xf32>
   // expected-error @+1 {{k and v come from one cache, or neither from any}}

@@ -46,3 +46,27 @@ mha.kernel @cached batch <1, 1> queries <2, 2> keys <2, 64> {
   %o = mha.attention %q, %all_k, %all_v {scale = 0.5, offset = #mha.offset<end>} : tensor<1x2x4x8xf32>, tensor<1x?x2x8xf32>, tensor<1x?x2x8xf32> -> tensor<1x2x4x8xf32>
   mha.return %o as ["output"] : tensor<1x2x4x8xf32>
 }
+
+// Keys of a second input: cached ones, and new ones of their own number.
+// CHECK-NEXT: crossed: block, B = 1, Lq = 2, Lk = 1..64, M = 8, cache of 64, Ln = 7..9 or 0
+// CHECK-NEXT:   project x: w_q * 0.5 (2 x 4)
+// CHECK-NEXT:   project memory: w_k (2 x 4), w_v (2 x 4)
+// CHECK-NEXT:   attention: H = 2, G = 2, D = 4, Dv = 4, scale 1, queries end with the keys
+// CHECK-NEXT:   project out: w_o
+// CHECK-NEXT:   returns output
+mha.kernel @crossed batch <1, 1> queries <2, 2> keys <1, 64> {
+  %x = mha.input "x" : tensor<1x2x8xf32>
+  %m = mha.input "memory" : tensor<1x?x8xf32>
+  %w_q = mha.weight "w_q" : tensor<8x8xf32>
+  %w_k = mha.weight "w_k" : tensor<8x8xf32>
+  %w_v = mha.weight "w_v" : tensor<8x8xf32>
+  %w_o = mha.weight "w_o" : tensor<8x8xf32>
+  %q = mha.project %x, %w_q : (tensor<1x2x8xf32>, tensor<8x8xf32>) -> tensor<1x2x2x4xf32>
+  %k = mha.project %m, %w_k : (tensor<1x?x8xf32>, tensor<8x8xf32>) -> tensor<1x?x2x4xf32>
+  %v = mha.project %m, %w_v : (tensor<1x?x8xf32>, tensor<8x8xf32>) -> tensor<1x?x2x4xf32>
+  %all_k = mha.append %k {capacity = 64, brings = #mha.range<7, 9>} : tensor<1x?x2x4xf32> -> tensor<1x?x2x4xf32>
+  %all_v = mha.append %v {capacity = 64, brings = #mha.range<7, 9>} : tensor<1x?x2x4xf32> -> tensor<1x?x2x4xf32>
+  %o = mha.attention %q, %all_k, %all_v {scale = 0.5, offset = #mha.offset<end>} : tensor<1x2x2x4xf32>, tensor<1x?x2x4xf32>, tensor<1x?x2x4xf32> -> tensor<1x2x2x4xf32>
+  %y = mha.project_out %o, %w_o : (tensor<1x2x2x4xf32>, tensor<8x8xf32>) -> tensor<1x2x8xf32>
+  mha.return %y as ["output"] : tensor<1x2x8xf32>
+}

@@ -176,3 +176,36 @@ mha.kernel @cap batch <1, 1> queries <50, 50> keys <50, 50> self {
   %o = mha.attention %query, %query, %query {softcap = 0.0, scale = 0.5} : tensor<1x50x4x8xf32>, tensor<1x50x4x8xf32>, tensor<1x50x4x8xf32> -> tensor<1x50x4x8xf32>
   mha.return %o as ["output"] : tensor<1x50x4x8xf32>
 }
+
+// -----
+
+// Behind a cache the keys of a packed sequence are more than its rows.
+mha.kernel @packed_cache batch <1, 2> queries <1, 50> keys <1, 90> packed {
+  %query = mha.input "query" : tensor<?x?x4x8xf32>
+  %starts = mha.input "sequence_starts" : tensor<?xi32>
+  %bias = mha.input "bias" {axes = ["Lq"]} : tensor<?xf32>
+  %all = mha.append %query {capacity = 90} : tensor<?x?x4x8xf32> -> tensor<?x?x4x8xf32>
+  %o = mha.attention %query, %all, %all sequence_starts(%starts : tensor<?xi32>) tables(%bias : tensor<?xf32>) {scale = 0.5, offset = #mha.offset<end>} : tensor<?x?x4x8xf32>, tensor<?x?x4x8xf32>, tensor<?x?x4x8xf32> -> tensor<?x?x4x8xf32> score_rule {
+    %k = mha.variable "k" : i64
+    // expected-error @+1 {{index 0 of bias (axis Lq) may be at the end of the axis or behind}}
+    %b = mha.lookup %bias[%k] : tensor<?xf32> -> f32
+    mha.yield %b : f32
+  }
+  mha.return %o as ["output"] : tensor<?x?x4x8xf32>
+}
+
+// -----
+
+// A query that brings no key stands behind the last one.
+mha.kernel @behind_all_keys batch <1, 1> queries <1, 50> keys <1, 90> {
+  %query = mha.input "query" : tensor<1x?x4x8xf32>
+  %bias = mha.input "bias" {axes = ["Lk"]} : tensor<?xf32>
+  %all = mha.append %query {capacity = 90, or_none} : tensor<1x?x4x8xf32> -> tensor<1x?x4x8xf32>
+  %o = mha.attention %query, %all, %all tables(%bias : tensor<?xf32>) {scale = 0.5, offset = #mha.offset<end>} : tensor<1x?x4x8xf32>, tensor<1x?x4x8xf32>, tensor<1x?x4x8xf32> -> tensor<1x?x4x8xf32> score_rule {
+    %q = mha.variable "q" : i64
+    // expected-error @+1 {{index 0 of bias (axis Lk) may be at the end of the axis or behind}}
+    %b = mha.lookup %bias[%q] : tensor<?xf32> -> f32
+    mha.yield %b : f32
+  }
+  mha.return %o as ["output"] : tensor<1x?x4x8xf32>
+}
