@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "generator/spec/expression_count.h"
+
 namespace mha {
 namespace {
 
@@ -38,17 +40,47 @@ Wide sum_clamped(int64_t n, int64_t most) {
   return growing * (growing + 1) / 2 + Wide{std::max<int64_t>(n - most, 0)} * most;
 }
 
-}  // namespace
-
-Lengths largest_lengths(const Plan& plan) {
-  return {plan.batch.max, plan.query_length.max, plan.keys().max};
+// Where query 0 stands.
+int64_t offset_of(const Plan& plan, const Lengths& lengths) {
+  if (plan.attention.query_offset == QueryOffset::kStart) return 0;
+  return lengths.key - (plan.cache ? brought(plan, lengths) : lengths.query);
 }
 
-int64_t visible_pairs(const Plan& plan, const Lengths& lengths) {
+// Over all heads of a sequence, what a mask rule shows within the window. Of a very large call some
+// rows stand for all.
+Wide pairs_of_rule(const Plan& plan, const Lengths& lengths) {
+  constexpr int64_t kMostSteps = int64_t{1} << 22;  // about a second
   const Attention& a = plan.attention;
-  const int64_t offset = plan.attention.query_offset == QueryOffset::kStart ? 0
-                         : plan.cache ? lengths.key - brought(plan, lengths)
-                                      : lengths.key - lengths.query;
+  const int64_t offset = offset_of(plan, lengths);
+  int64_t steps = 0;
+  const auto shown = [&](int64_t head, int64_t i) {
+    const int64_t q = i + offset;
+    RuleRow row{0, head, q, lengths.query, lengths.key, a.all_heads, a.d_head};
+    if (!a.kept_heads.empty()) row.h = a.kept_heads[static_cast<size_t>(head)];
+    const int64_t first = a.left ? std::max<int64_t>(q - *a.left, 0) : 0;
+    const int64_t end = a.right ? std::min(q + *a.right + 1, lengths.key) : lengths.key;
+    return keys_shown(*a.mask_rule, row, first, end, &steps);
+  };
+  // Where no head is different, one stands for all.
+  const int64_t heads = reads_variable(*a.mask_rule, "h") ? a.heads : 1;
+  shown(0, lengths.query / 2);
+  const int64_t rows = std::max<int64_t>(kMostSteps / std::max<int64_t>(steps, 1), 1);
+  const int64_t stride = std::clamp<int64_t>(heads * lengths.query / rows, 1, lengths.query);
+  Wide pairs = 0;
+  for (int64_t head = 0; head < heads; ++head) {
+    for (int64_t i = 0; i < lengths.query; i += stride) {
+      const int64_t alike = std::min(stride, lengths.query - i);
+      pairs += Wide{alike} * shown(head, i + alike / 2);
+    }
+  }
+  return pairs * (a.heads / heads);
+}
+
+// Over all heads of a sequence.
+Wide pairs_of_heads(const Plan& plan, const Lengths& lengths) {
+  const Attention& a = plan.attention;
+  if (a.mask_rule && !reads_tables(*a.mask_rule)) return pairs_of_rule(plan, lengths);
+  const int64_t offset = offset_of(plan, lengths);
   // Over all queries i, how many of the keys lie before i + reach.
   const auto keys_before = [&](int64_t reach) {
     return sum_clamped(lengths.query - 1 + reach, lengths.key) -
@@ -56,13 +88,22 @@ int64_t visible_pairs(const Plan& plan, const Lengths& lengths) {
   };
   const Wide seen =
       a.right ? keys_before(offset + *a.right + 1) : Wide{lengths.query} * lengths.key;
-  return narrowed(seen - (a.left ? keys_before(offset - *a.left) : 0));
+  return (seen - (a.left ? keys_before(offset - *a.left) : 0)) * a.heads;
+}
+
+}  // namespace
+
+Lengths largest_lengths(const Plan& plan) {
+  return {plan.batch.max, plan.query_length.max, plan.keys().max};
+}
+
+int64_t visible_pairs(const Plan& plan, const Lengths& lengths) {
+  return narrowed(pairs_of_heads(plan, lengths) / plan.attention.heads);
 }
 
 int64_t call_flops(const Plan& plan, const Lengths& lengths) {
   const Attention& a = plan.attention;
-  Wide products =
-      Wide{lengths.batch} * a.heads * visible_pairs(plan, lengths) * (a.d_head + a.d_value);
+  Wide products = Wide{lengths.batch} * pairs_of_heads(plan, lengths) * (a.d_head + a.d_value);
   for (const Projection& projection : plan.projections) {
     products += Wide{rows_of(plan, projection, lengths)} * plan.d_model * columns_of(projection);
   }

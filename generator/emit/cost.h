@@ -15,8 +15,10 @@ struct Lengths {
 // The largest call that the plan allows.
 Lengths largest_lengths(const Plan& plan);
 
-// Pairs (query, key) of one head of one sequence that the masks let through, all keys being there.
-// Where the offset is an input, it is taken as Lk - Lq (a cache that is full).
+// Pairs (query, key) of one head of one sequence that the masks let through, all keys being there;
+// the mean over the heads where a mask rule treats them differently. What mask tensors, and rules
+// that read tables, hide is known by a call alone. Where the offset is an input, it is taken as Lk
+// - Lq (a cache that is full).
 int64_t visible_pairs(const Plan& plan, const Lengths& lengths);
 
 // Multiplications and additions, 2 for each fused one: projections, and the two products of

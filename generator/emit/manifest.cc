@@ -15,6 +15,7 @@
 #include "generator/emit/provenance.h"
 #include "generator/emit/scratch.h"
 #include "generator/emit/version.h"
+#include "generator/spec/expression_count.h"
 #include "generator/spec/parse.h"
 #include "mha/kernel.h"
 #include "schedules/space.h"
@@ -309,10 +310,16 @@ std::string explain(const ManifestInput& input) {
   const int64_t visible = visible_pairs(plan, lengths);
   const Attention& a = plan.attention;
   const bool bands = a.left || a.right;
-  if (bands) {
+  if (bands && !a.mask_rule) {
     text += fmt::format("  {}: {} of {} pairs of a head are visible ({:.1f} %)\n",
                         a.right == 0 && !a.left ? "causal" : "window", grouped(visible),
                         grouped(pairs), pairs > 0 ? 100.0 * visible / pairs : 0.0);
+  }
+  if (a.mask_rule && reads_tables(*a.mask_rule)) {
+    text += "  rule: reads tables, so that a call alone knows what it hides\n";
+  } else if (a.mask_rule) {
+    text += fmt::format("  rule: {} of {} pairs of a head are visible, other masks among them\n",
+                        grouped(visible), grouped(pairs));
   }
   if (a.key_starts) text += "  key_starts: keys before the start of a sequence are not read\n";
   if (a.mask != MaskTensor::kNone) text += "  mask: a tensor, read for every pair of a block\n";
@@ -326,7 +333,7 @@ std::string explain(const ManifestInput& input) {
         blocks.query_block, blocks.key_block, grouped(blocks.hidden), grouped(blocks.partial),
         grouped(blocks.full));
   }
-  if (!bands && !a.key_lengths && !a.key_starts && a.mask == MaskTensor::kNone) {
+  if (!bands && !a.mask_rule && !a.key_lengths && !a.key_starts && a.mask == MaskTensor::kNone) {
     text += blocks.partial > 0
                 ? "  every key is visible; the end of the keys cuts through a block\n"
                 : "  none: every key is visible\n";

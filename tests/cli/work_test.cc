@@ -42,6 +42,10 @@ TEST(Work, IsOfVisiblePairsAlone) {
            "key_length: 17\nquery_offset: input\nmask: {window: {left: 2, right: 3}}\n",
            "key_length: 40\nmask: {window: {right: 1}, key_starts: true}\n",
            "mask: {tensor: bool}\n",
+           "key_length: 40\nmask: {rule: 'k <= q and (q - k < 5 or k < 3)'}\n",
+           "key_length: 40\nmask: {rule: '(q + 2 * k) % 5 != 2 or h == 1', key_lengths: true}\n",
+           "mask: {rule: 'tanh(q - k) / 2 < 0.3 and k // 3 != 1', tensor: bool}\n",
+           "mask: {rule: 'doc[q] == doc[k]', causal: true}\ntable: {doc: [Lk]}\n",
            "mask: {tensor: additive, causal: true, window: {left: 4}, key_starts: true}\n",
        }) {
     SCOPED_TRACE(rest);

@@ -443,6 +443,30 @@ TEST(Cost, CountsVisibleWorkOnly) {
   EXPECT_EQ(call_bytes(made.plan, {1, 2, 10}), 4 * (2 * 4 * 16 + 10 * 4 * 16));
 }
 
+// What a mask rule hides is no work, as far as the config alone says what it hides.
+TEST(Cost, CountsWhatAMaskRuleShows) {
+  Handmade made = handmade("handmade");
+  ExpressionError error;
+  const auto rule = [&](const char* text) { return parse_expression(text, {}, &error); };
+  made.plan.attention.mask_rule = rule("k <= q and (q - k < 10 or k < 4)");
+  // Rows 0 to 9 see all before them, row q after that 10 and those of 4 that are not among them.
+  int64_t pairs = 0;
+  for (int64_t q = 0; q < 64; ++q) pairs += q < 10 ? q + 1 : 10 + std::min<int64_t>(q - 9, 4);
+  EXPECT_EQ(visible_pairs(made.plan, {2, 64, 64}), pairs);
+  EXPECT_EQ(call_flops(made.plan, {2, 64, 64}), 2 * 2 * 4 * pairs * 16);
+  made.plan.attention.left = 3;  // within the rule
+  EXPECT_EQ(visible_pairs(made.plan, {2, 64, 64}), 64 * 4 - 6);
+  made.plan.attention.left = std::nullopt;
+  // Heads 0 and 1 of 4 see half of the keys.
+  made.plan.attention.mask_rule = rule("h > 1 or k % 2 == 0");
+  EXPECT_EQ(call_flops(made.plan, {2, 64, 64}), 2 * 2 * (2 * 64 * 64 + 2 * 64 * 32) * 16);
+  EXPECT_EQ(visible_pairs(made.plan, {2, 64, 64}), 64 * 48);
+  // Too many to look at: rows stand for others.
+  made.plan.attention.mask_rule = rule("(q + k) % 3 == 0");
+  const auto many = static_cast<double>(visible_pairs(made.plan, {1, 1 << 15, 1 << 15}));
+  EXPECT_NEAR(many / (1 << 30), 1.0 / 3, 1e-3);
+}
+
 TEST(Cost, OfTheLargestLengthsDoesNotWrapAround) {
   Handmade made = handmade("handmade");
   made.plan.self_length = false;

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "generator/spec/expression_count.h"
 #include "tools/reference/rules.h"
 
 namespace mha {
@@ -54,7 +55,7 @@ std::pair<int64_t, int64_t> keys_of_row(const Mask& mask, const Sequence& sequen
 // Counts the pairs that masks show one by one, where a mask tensor or a rule may hide any.
 class Shown {
  public:
-  Shown(const Spec& spec, const HostTensors& inputs) {
+  Shown(const Spec& spec, const HostTensors& inputs) : spec_(spec) {
     for (int64_t h = 0; h < spec.heads; ++h) {
       if (!is_pruned(spec, h)) heads_.push_back(h);
     }
@@ -63,6 +64,9 @@ class Shown {
     if (spec.mask.rule.empty()) return;
     for (const Table& table : spec.tables) tables_[table.name] = inputs.at(table.name).array();
     rule_.emplace(spec.mask.rule, false, spec, tables_, Rule::Arithmetic::kFloat32);
+    ExpressionError error;
+    auto parsed = parse_expression(spec.mask.rule, {false, &spec.tables}, &error);
+    if (mask_ == nullptr && parsed && !reads_tables(*parsed)) by_ranges_ = std::move(*parsed);
   }
 
   // Of the keys [first, second) of query i of sequence b, over all heads that are computed.
@@ -78,9 +82,15 @@ class Shown {
     scope.q = i + sequence.offset;
     scope.q_len = sequence.queries;
     scope.k_len = sequence.key_end;
-    int64_t count = 0;
+    RuleRow row{b, 0, scope.q, scope.q_len, scope.k_len, spec_.heads, spec_.d_head};
+    int64_t count = 0, steps = 0;
     for (int64_t h : heads_) {
-      scope.h = h;
+      scope.h = row.h = h;
+      if (by_ranges_) {
+        count += keys_shown(*by_ranges_, row, keys.first, keys.second, &steps);
+        if (same) return count * heads;
+        continue;
+      }
       for (int64_t j = keys.first; j < keys.second; ++j) {
         scope.k = j;
         count += shows(b, h, i, j) && (!rule_ || (*rule_)(scope).value != 0);
@@ -104,7 +114,9 @@ class Shown {
     return mask_->bools.empty() ? mask_->floats[at] != -INFINITY : mask_->bools[at] != 0;
   }
 
+  const Spec& spec_;
   std::vector<int64_t> heads_;
+  std::optional<Expression> by_ranges_;  // the rule, where keys need not be asked for one by one
   const HostTensor* mask_ = nullptr;
   Arrays tables_;
   std::optional<Rule> rule_;

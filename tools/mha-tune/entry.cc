@@ -5,10 +5,13 @@
 #include <utility>
 
 #include "bench/peak.h"
-#include "generator/emit/cost.h"
 #include "tools/mha-run/bench.h"
+#include "tools/mha-run/inputs.h"
+#include "tools/mha-run/random.h"
+#include "tools/mha-run/work.h"
 #include "tools/mha-tune/progress.h"
 #include "tools/mha-tune/record_file.h"
+#include "tools/mha-tune/workload.h"
 
 namespace mha {
 
@@ -95,11 +98,12 @@ ReportInput report_input(const TuneJob& job, const TuneOptions& options, const S
                          const Database& database, const TunerResult& result,
                          int64_t query_length) {
   const Plan& plan = job.generation.plan;
-  Lengths lengths = largest_lengths(plan);
-  if (query_length > 0) {
-    lengths.query = query_length;
-    if (plan.self_length) lengths.key = query_length;
-  }
+  // The call that was measured: what mask tensors and tables hide in it is no work.
+  const CallLengths lengths = random_lengths(
+      job.spec, query_length > 0 ? lengths_at(job.spec, query_length) : max_lengths(job.spec),
+      options.seed);
+  const Work work =
+      work_of(job.spec, lengths, random_input_tensors(job.spec, lengths, options.seed));
   ReportInput input;
   input.name = job.spec.name;
   input.subject = subject;
@@ -112,8 +116,8 @@ ReportInput report_input(const TuneJob& job, const TuneOptions& options, const S
   } else if (result.certificate) {
     input.certified = CertifiedSchedule{result.best, *result.certificate};
   }
-  input.flops = static_cast<double>(call_flops(plan, lengths));
-  input.bytes = static_cast<double>(call_bytes(plan, lengths));
+  input.flops = static_cast<double>(work.flops);
+  input.bytes = static_cast<double>(work.bytes);
   if (!options.remote.empty()) return input;  // that machine's peaks are not known
   PeakMeter meter(options.threads, isa_of_target(job.generation.machine.target, plan.dtype));
   for (int i = 0; i < 5; ++i) {

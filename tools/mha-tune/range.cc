@@ -18,14 +18,6 @@
 namespace mha {
 namespace {
 
-CallLengths lengths_at(const Spec& spec, int64_t query_length) {
-  CallLengths lengths = max_lengths(spec);
-  lengths.query = query_length;
-  if (!spec.key_length_given) lengths.key = query_length;
-  if (spec.packed) lengths.total = lengths.batch * query_length;
-  return lengths;
-}
-
 class RangeJob {
  public:
   RangeJob(const TuneJob& job, const TuneOptions& options) : job_(job), options_(options) {

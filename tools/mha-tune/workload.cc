@@ -93,6 +93,14 @@ Reference make_reference(const Spec& spec, const CallLengths& lengths, const Arr
 
 }  // namespace
 
+CallLengths lengths_at(const Spec& spec, int64_t query_length) {
+  CallLengths lengths = max_lengths(spec);
+  lengths.query = query_length;
+  if (!spec.key_length_given) lengths.key = query_length;
+  if (spec.packed) lengths.total = lengths.batch * query_length;
+  return lengths;
+}
+
 Workload make_workload(const Spec& spec, const CallLengths& given, int threads, uint64_t seed,
                        double most) {
   const CallLengths lengths = random_lengths(spec, given, seed);

@@ -15,6 +15,9 @@ namespace mha {
 // Multiply-adds that a whole reference may cost: a few seconds of two cores.
 inline constexpr double kWholeReference = 1.5e10;
 
+// The largest call of so many queries.
+CallLengths lengths_at(const Spec& spec, int64_t query_length);
+
 // A call with these lengths, such as max_lengths(), on so many threads. Computes the reference, on
 // all CPUs, with threads that are gone when it returns. Where it costs more than `most`
 // multiply-adds and can_sample_rows(), it is that of about a hundred rows in up to eight sequences:
