@@ -208,7 +208,7 @@ StageSchedule decode_default(const Plan& plan, const Machine& machine) {
            {"shared_vectors", shared_vectors},
            {"width_unroll", 4},
            {"key_unroll", 2},
-           {"prefetch", 1}}};
+           {"prefetch", plan.dtype == Dtype::kF32 ? 0 : 1}}};
 }
 
 // What a projection computes: rows by `depth` times weights of `width` columns; of a projection in

@@ -245,7 +245,8 @@ double CostModel::decode(const StageSchedule& s) const {
           (keys * step(value_rows, value_vectors, static_cast<double>(s.get("key_unroll"))) +
            splits * kTile);
   work += splits * rows * value_width / lanes * 3;  // merged
-  const double key_bytes = keys * width * 4, value_bytes = keys * value_width * 4;
+  const auto element = static_cast<double>(dtype_bytes(plan_.dtype));
+  const double key_bytes = keys * width * element, value_bytes = keys * value_width * element;
   const double traffic =
       (key_bytes + value_bytes) / kL3Bytes +
       ((score_passes - 1) * key_bytes + (value_passes - 1) * value_bytes) / kL2Bytes;
