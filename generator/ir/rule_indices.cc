@@ -25,7 +25,7 @@ namespace {
 using Kind = Expression::Op;
 using Node = Expression::Node;
 
-enum Variable : unsigned { kQ, kK, kB, kH, kQLen, kKLen, kLq, kLk, kBatch, kVariables };
+enum Variable : unsigned { kQ, kK, kB, kH, kQLen, kKLen, kAllKeys, kLq, kLk, kBatch, kVariables };
 
 // A sum over the variables of a polyhedron; factors that are not there are 0.
 struct Linear {
@@ -119,12 +119,17 @@ class Prover {
     within(kQLen, 1, queries.getMax());
     at_most(kQLen, kLq);
     if (!kernel_.getPacked()) equal(kQLen, kLq);
-    const unsigned all_keys = kernel_.getPacked() && !has_cache(op_) ? kQLen : kLk;
+    // The keys that a sequence has. Behind a cache they are at most Lk, as sequences of one call
+    // have different lengths and a caller may give a larger Lk; and at least those that the call
+    // brings.
+    const bool cache = has_cache(op_), none = may_bring_none(op_);
+    within(kAllKeys, 0, keys.getMax());
+    if (!cache) equal(kAllKeys, kernel_.getPacked() ? kQLen : kLk);
+    if (cache) at_most(kAllKeys, kLk);
+    if (cache && !none) at_most(kQLen, kAllKeys);
     within(kKLen, 0, keys.getMax());
-    at_most(kKLen, all_keys);
-    const bool none = may_bring_none(op_);
-    if (!op_.getKeyLengths() && !none) equal(kKLen, all_keys);
-    if (has_cache(op_) && !none) at_most(kQLen, kKLen);
+    at_most(kKLen, kAllKeys);
+    if (!op_.getKeyLengths()) equal(kKLen, kAllKeys);
     within(kK, 0, keys.getMax() - 1);
     below(kK, kKLen);
     // q = i + offset, 0 <= i < q_len
@@ -132,8 +137,10 @@ class Prover {
     within(kQ, place.low, place.high);
     if (op_.getOffset() == Offset::kStart) below(kQ, kQLen);
     if (op_.getOffset() == Offset::kEnd && !none) {
-      below(kQ, kKLen);
-      keep_ordered(set, combined(variable(kKLen), 1, variable(kQLen), -1), variable(kQ));
+      // Behind a cache queries end with the keys that there are, else with those of key_lengths.
+      const unsigned end = cache ? kAllKeys : kKLen;
+      below(kQ, end);
+      keep_ordered(set, combined(variable(end), 1, variable(kQLen), -1), variable(kQ));
     }
     if (op_.getCausal()) at_most(kK, kQ);
     if (op_.getRight())

@@ -209,3 +209,53 @@ mha.kernel @behind_all_keys batch <1, 1> queries <1, 50> keys <1, 90> {
   }
   mha.return %o as ["output"] : tensor<1x?x4x8xf32>
 }
+
+// -----
+
+// Keys that key_lengths hides have queries behind them.
+mha.kernel @behind_visible_keys batch <1, 1> queries <1, 4> keys <1, 64> {
+  %query = mha.input "query" : tensor<1x?x4x8xf32>
+  %lengths = mha.input "key_lengths" : tensor<1xi32>
+  %t = mha.input "t" {axes = ["Lk"]} : tensor<?xf32>
+  %all = mha.append %query {capacity = 64} : tensor<1x?x4x8xf32> -> tensor<1x?x4x8xf32>
+  %o = mha.attention %query, %all, %all key_lengths(%lengths : tensor<1xi32>) tables(%t : tensor<?xf32>) {scale = 0.5, offset = #mha.offset<end>} : tensor<1x?x4x8xf32>, tensor<1x?x4x8xf32>, tensor<1x?x4x8xf32> -> tensor<1x?x4x8xf32> score_rule {
+    %q = mha.variable "q" : i64
+    %k_len = mha.variable "k_len" : i64
+    %here = mha.lookup %t[%q] : tensor<?xf32> -> f32
+    %one = mha.number 1 : i64
+    %last = mha.calculate subtract(%k_len, %one) : (i64, i64) -> i64
+    %left = mha.calculate subtract(%last, %q) : (i64, i64) -> i64
+    // expected-error @+1 {{index 0 of t (axis Lk) may be below 0}}
+    %b = mha.lookup %t[%left] : tensor<?xf32> -> f32
+    %sum = mha.calculate add(%here, %b) : (f32, f32) -> f32
+    mha.yield %sum : f32
+  }
+  mha.return %o as ["output"] : tensor<1x?x4x8xf32>
+}
+
+// -----
+
+// Sequences of one call have different lengths, each of them at most Lk.
+mha.kernel @of_own_length batch <1, 2> queries <1, 70> keys <1, 128> packed {
+  %query = mha.input "query" : tensor<?x?x4x8xf32>
+  %starts = mha.input "sequence_starts" : tensor<?xi32>
+  %doc = mha.input "doc" {axes = ["Lk"]} : tensor<?xi32>
+  %few = mha.input "few" {axes = ["70"]} : tensor<70xi32>
+  %all = mha.append %query {capacity = 128} : tensor<?x?x4x8xf32> -> tensor<?x?x4x8xf32>
+  %o = mha.attention %query, %all, %all sequence_starts(%starts : tensor<?xi32>) tables(%doc, %few : tensor<?xi32>, tensor<70xi32>) {scale = 0.5, offset = #mha.offset<end>} : tensor<?x?x4x8xf32>, tensor<?x?x4x8xf32>, tensor<?x?x4x8xf32> -> tensor<?x?x4x8xf32> mask_rule {
+    %k = mha.variable "k" : i64
+    %q = mha.variable "q" : i64
+    %k_len = mha.variable "k_len" : i64
+    %one = mha.number 1 : i64
+    %most = mha.calculate subtract(%k_len, %one) : (i64, i64) -> i64
+    %place = mha.calculate min(%q, %most) : (i64, i64) -> i64
+    %a = mha.lookup %doc[%place] : tensor<?xi32> -> i64
+    %b = mha.lookup %doc[%k] : tensor<?xi32> -> i64
+    // expected-error @+1 {{index 0 of few (axis 70) may be at the end of the axis or behind}}
+    %c = mha.lookup %few[%k] : tensor<70xi32> -> i64
+    %sum = mha.calculate add(%b, %c) : (i64, i64) -> i64
+    %same = mha.calculate equal(%a, %sum) : (i64, i64) -> i1
+    mha.yield %same : i1
+  }
+  mha.return %o as ["output"] : tensor<?x?x4x8xf32>
+}
