@@ -90,8 +90,8 @@ Scores::Scores(const Plan& plan, const AttentionBlocking& blocking, StageScalars
   place = query + offset_;
   key_begin = max(query_key_begin(0), 0);
   key_end = max(query_key_end(blocking.query_block), 0);
-  const bool ends = attention.right && blocking.rows != TileRows::kShared;
-  bounded = attention.left || ends || attention.key_lengths || attention.key_starts || key_tail_;
+  bounded =
+      attention.left || right_hides() || attention.key_lengths || attention.key_starts || key_tail_;
   if (step_ == ScoreStep::kAll && attention.score_rule) {
     score_rule_.emplace(plan, *attention.score_rule, in_.tables);
     hold_row_terms(*score_rule_, score_rule_->root());
@@ -144,8 +144,8 @@ void Scores::set_group(StageScalars& scalars) {
   tile_rows_ = query_length * group;
 }
 
-// Rows of all sequences. The keys that they share lie before every query, so that no limit to the
-// right hides one, and every split of them is whole.
+// Rows of all sequences. The keys that they share lie before every query, and every split of them
+// is whole.
 void Scores::set_shared(StageScalars& scalars) {
   const Attention& attention = plan_.attention;
   const int group = static_cast<int>(head_groups(attention).rows);
@@ -312,12 +312,18 @@ bool Scores::odd_end(int rows) const {
   return a.right && !(even && *a.right % 2 == 0);
 }
 
+// Whether the limit to the right hides keys here. Shared ones lie before every query: one that
+// leaves the key before a query visible hides none of them.
+bool Scores::right_hides() const {
+  const auto& right = plan_.attention.right;
+  return right && (blocking_.rows != TileRows::kShared || *right < -1);
+}
+
 Expr Scores::visible() const {
   const Attention& attention = plan_.attention;
   Expr key = c * blocking_.key_block + x;
   Expr sees;
-  if (attention.right && blocking_.rows != TileRows::kShared)
-    sees = key <= moved(place, *attention.right);
+  if (right_hides()) sees = key <= moved(place, *attention.right);
   if (attention.left) sees = both(sees, key >= moved(place, -*attention.left));
   if (attention.key_lengths || key_tail_) sees = both(sees, key < keys_);
   if (attention.key_starts) sees = both(sees, key >= first_key_);

@@ -156,6 +156,7 @@ class Scores {
  private:
   Halide::Expr row_count() const;  // of a block of queries
   Halide::Expr visible() const;
+  bool right_hides() const;
   void set_group(StageScalars& scalars);
   void set_shared(StageScalars& scalars);
   RuleScope rule_scope(const Halide::Expr& key) const;

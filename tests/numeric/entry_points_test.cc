@@ -8,6 +8,7 @@
 #include <limits>
 #include <random>
 
+#include "tests/numeric/decode_tasks.h"
 #include "tests/numeric/harness.h"
 #include "tools/mha-run/call_cache.h"
 
@@ -16,8 +17,8 @@ namespace {
 
 constexpr int64_t kBatch = 4;
 constexpr int64_t kTokens = 430;  // of each sequence
-// The first ones, which all sequences have in common: more than are read at a time.
-constexpr int64_t kCommon = 330;
+// The first ones, which all sequences have in common: more than tasks read at a time.
+constexpr int64_t kCommon = 330, kSplit = 64;
 
 // Rows of `inner` numbers of a tensor [B, L, ...].
 struct RowsOf {
@@ -30,7 +31,10 @@ struct RowsOf {
 class Sequences {
  public:
   Sequences(const std::string& yaml, uint64_t seed)
-      : kernel_(yaml), spec_(kernel_.spec()), random_(seed) {
+      : kernel_(yaml, generate_with_split(yaml, kSplit)),
+        shared_tasks_(kernel_, "decode_shared"),
+        spec_(kernel_.spec()),
+        random_(seed) {
     CallLengths all;
     all.batch = kBatch;
     all.query = all.key = kTokens;
@@ -57,14 +61,18 @@ class Sequences {
   }
   ~Sequences() { api().cache_destroy(cache_); }
 
-  // All sequences begin as forks of one that has most of the common tokens.
+  // All sequences begin as forks of one that has most of the common tokens, whole splits of them.
   void begin() {
-    const int64_t count = spec_.query_length.max;
-    while (lengths_[0] < kCommon - 40) {
+    constexpr int64_t kShared = kCommon / kSplit * kSplit;
+    while (lengths_[0] < kShared) {
+      const int64_t count = std::min(spec_.query_length.max, kShared - lengths_[0]);
       run(Call::kAppend, {0}, count, 1);
       lengths_[0] += count;
     }
     for (int64_t b = 1; b < kBatch; ++b) fork(0, index(b));
+    // In pages of which a split has a whole number, the keys that all share end right before the
+    // queries.
+    go_on(Call::kDecodeShared, {0, 1, 2, 3}, 1);
   }
 
   void step() {
@@ -81,6 +89,9 @@ class Sequences {
         return call(Call::kRun);
     }
   }
+
+  int64_t shared_tasks() const { return shared_tasks_.count(); }
+  bool paged() const { return spec_.kv_cache->paged; }
 
   int64_t rows_compared = 0;
   std::string problem;
@@ -131,7 +142,10 @@ class Sequences {
       if (pick(4) > 0 && lengths_[index(b)] + count <= kTokens) chosen.push_back(b);
     }
     std::shuffle(chosen.begin(), chosen.end(), random_);
-    if (chosen.empty()) return;
+    if (!chosen.empty()) go_on(entry, chosen, count);
+  }
+
+  void go_on(Call::Entry entry, const std::vector<int64_t>& chosen, int64_t count) {
     const Outputs got = run(entry, chosen, count, 1 + static_cast<int>(pick(2)));
     for (size_t c = 0; c < chosen.size(); ++c) {
       if (entry != Call::kAppend) compare_rows(got, static_cast<int64_t>(c), chosen[c], count);
@@ -215,6 +229,7 @@ class Sequences {
   }
 
   TestKernel kernel_;
+  TaskCounter shared_tasks_;
   const Spec& spec_;
   std::mt19937_64 random_;
   HostTensors inputs_;
@@ -229,6 +244,8 @@ void expect_right(const std::string& yaml) {
   SCOPED_TRACE("repeat with MHA_TEST_SEED=" + std::to_string(seed) + " for\n" + yaml);
   Sequences sequences(yaml, seed);
   sequences.begin();
+  // Of each of the KV heads, in the one call so far.
+  if (sequences.paged()) EXPECT_GE(sequences.shared_tasks(), kCommon / kSplit - 1);
   for (int step = 0; step < 100 && sequences.problem.empty(); ++step) sequences.step();
   EXPECT_EQ(sequences.problem, "");
   EXPECT_GT(sequences.rows_compared, 300);
@@ -298,6 +315,15 @@ TEST(EntryPoints, AWindow) {
       "version: 1\nname: cached\nbatch: {min: 1, max: 4}\nquery_length: {min: 1, max: 40}\n"
       "mask: {window: {left: 90, right: 0}}\nop: attention\nlayout: bshd\nheads: 4\n"
       "kv_heads: 4\nd_head: 20\nkv_cache: {capacity: 430, layout: paged, page: 64}\n");
+}
+
+// Limits that hide keys which lie right before the queries, those that all sequences share too.
+TEST(EntryPoints, KeysFarBehind) {
+  expect_right(
+      "version: 1\nname: cached\nbatch: {min: 1, max: 4}\nquery_length: {min: 1, max: 16}\n"
+      "mask: {rule: \"q - k > 5 and (k % 7 != 2 or h == 1)\"}\nop: attention\nheads: 4\n"
+      "kv_heads: 2\nd_head: 8\nsink: true\nalibi: true\n"
+      "kv_cache: {capacity: 432, layout: paged, page: 16}\n");
 }
 
 }  // namespace

@@ -190,6 +190,12 @@ void TestKernel::load(const std::function<std::string()>& build) {
   }
 }
 
+void TestKernel::use(const mha_kernel& kernel) {
+  mha_target_info target = {};
+  target.kernel = &kernel;
+  library_->use(target);
+}
+
 TestKernel::~TestKernel() {
   library_.reset();
   std::filesystem::remove_all(folder_);

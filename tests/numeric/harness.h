@@ -35,6 +35,8 @@ class TestKernel {
   ~TestKernel();
   const Spec& spec() const { return spec_; }
   const KernelLibrary& library() const { return *library_; }
+  // From now on library() has this kernel, which outlives it.
+  void use(const mha_kernel& kernel);
   const std::string& yaml() const { return yaml_; }
   const std::string& file() const { return file_; }  // the shared object
 
