@@ -54,8 +54,9 @@ class Builder {
   // The keys of a sequence that attention may read.
   static Range attended(const Spec& spec) {
     if (!spec.kv_cache) return spec.key_length;
-    const bool none = spec.key_length_given || spec.cross;  // a call may bring none
-    return {none ? 1 : spec.query_length.min, spec.kv_cache->capacity};
+    // A call may bring none, and sequences of a packed one are of any length.
+    const bool few = spec.key_length_given || spec.cross || spec.packed;
+    return {few ? 1 : spec.query_length.min, spec.kv_cache->capacity};
   }
 
   // Rows of K and V that a call brings.

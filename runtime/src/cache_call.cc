@@ -78,7 +78,8 @@ mha_status set_rows(const mha_kernel* kernel, const mha_call* call, const Length
 }
 
 // Lk of the call: as the caller says, or as much as there is. At least 1, as every axis.
-mha_status set_keys(const mha_call* call, const mha_cache& cache, Lengths* lengths) {
+mha_status set_keys(const mha_kernel* kernel, const mha_call* call, const mha_cache& cache,
+                    Lengths* lengths) {
   int64_t longest = 1;
   for (int64_t b = 0; b < lengths->symbol[MHA_SYMBOL_BATCH]; ++b)
     longest = cache.rows[b].keys > longest ? cache.rows[b].keys : longest;
@@ -88,7 +89,18 @@ mha_status set_keys(const mha_call* call, const mha_cache& cache, Lengths* lengt
         "key_length is %lld; a sequence of the call has %lld keys with the new ones",
         static_cast<long long>(call->key_length), static_cast<long long>(longest));
   }
-  if (call->key_length == 0) lengths->symbol[MHA_SYMBOL_KEY] = longest;
+  if (call->key_length != 0) return MHA_OK;
+  // Tensors have room for as many; code for more would write behind them.
+  if (longest < kernel->key_length.min) {
+    return mha_internal_fail(
+        MHA_OUT_OF_RANGE,
+        "key_length 0 stands for %lld, the keys of the longest sequence; kernel '%s' was generated "
+        "for %lld to %lld",
+        static_cast<long long>(longest), kernel->info.name,
+        static_cast<long long>(kernel->key_length.min),
+        static_cast<long long>(kernel->key_length.max));
+  }
+  lengths->symbol[MHA_SYMBOL_KEY] = longest;
   return MHA_OK;
 }
 
@@ -121,7 +133,7 @@ mha_status begin(const mha_kernel* kernel, const mha_call* call, bool share, Len
   int64_t marked = 0;
   status = set_rows(kernel, call, *lengths, cache, &marked);
   for (int64_t b = 0; b < marked; ++b) cache->in_call[cache->rows[b].slot] = 0;
-  if (status == MHA_OK) status = set_keys(call, *cache, lengths);
+  if (status == MHA_OK) status = set_keys(kernel, call, *cache, lengths);
   if (status == MHA_OK && share) lengths->symbol[MHA_SYMBOL_SHARED] = shared_keys(*cache, batch);
   return status;
 }

@@ -157,6 +157,10 @@ TEST_F(Cache, CallsAreChecked) {
   args.call.key_length = 2;
   EXPECT_EQ(mha_run(&toy.kernel, one, &args), MHA_OK) << mha_last_message();
   args.call.key_length = 0;
+  // What the kernel was not generated for is refused, however it is said.
+  toy.kernel.key_length.min = 5;
+  expect(mha_run(&toy.kernel, one, &args), MHA_OUT_OF_RANGE, "key_length 0 stands for 3, the keys");
+  toy.kernel.key_length.min = 1;
   args.y.data = list;
   expect(mha_run(&toy.kernel, one, &args), MHA_OVERLAP, "'y'");
   args.y.data = &y;
