@@ -52,6 +52,11 @@ Expr narrowed_to(Type type, const Expr& value) {
   return reinterpret(type, cast<uint16_t>(Halide::select(nan, quiet, rounded)));
 }
 
+Expr quieted(const Expr& value) {
+  return Halide::select(Halide::strict_float(value == value), value,
+                        reinterpret<float>(Expr(0x7fc00000u)));
+}
+
 Expr cut_to_bf16(const Expr& value) {
   return reinterpret(Halide::BFloat(16), cast<uint16_t>(reinterpret<uint32_t>(value) >> 16));
 }

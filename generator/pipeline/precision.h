@@ -21,6 +21,10 @@ Halide::Expr widened_half(const Halide::Expr& word, const Halide::Expr& half);
 // an infinity.
 Halide::Expr narrowed_to(Halide::Type type, const Halide::Expr& value);
 
+// f32, of a NaN only the usual one: narrowed_probability() carries a NaN of all ones, which a
+// tensor may hold, over into a zero.
+Halide::Expr quieted(const Halide::Expr& value);
+
 // f32 whose lower half is 0 -> bf16.
 Halide::Expr cut_to_bf16(const Halide::Expr& value);
 

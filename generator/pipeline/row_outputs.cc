@@ -34,7 +34,13 @@ void add_row_outputs(Stage& stage, std::vector<Func>& outputs, const Scores& s,
   };
   // Halide's logarithm of NaN is a number.
   Expr log_total = select(strict_float(row.total > 0.0f), Halide::log(row.total), row.total);
-  add("lse", in.lse, select(is_nothing(row.total), -kInfinity, s.natural(row.highest) + log_total));
+  Expr lse = select(is_nothing(row.total), -kInfinity, s.natural(row.highest) + log_total);
+  if (in.sink.input.defined()) {
+    // Alone, it is the sum: as it was given, where its product with log2(e) leaves float32.
+    Expr alone = strict_float(row.highest == s.sink(in.sink)) && strict_float(row.total == 1.0f);
+    lse = select(alone, in.sink.input(s.head), lse);
+  }
+  add("lse", in.lse, lse);
   add("row_max_out", in.row_max, max(row.highest, kLowest));
   add("row_scale_out", in.row_scale, row.scale);
 }

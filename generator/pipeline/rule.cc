@@ -1,6 +1,7 @@
 #include "generator/pipeline/rule.h"
 
 #include <algorithm>
+#include <limits>
 #include <set>
 
 #include "generator/spec/error.h"
@@ -46,6 +47,13 @@ Expr extreme(bool least, const Expr& a, const Expr& b) {
   return select(takes || strict_float(b != b), b, a);
 }
 
+// Of many, in halves: each level has its operands two or three times.
+Expr extreme_of(bool least, const std::vector<Expr>& of, size_t begin, size_t end) {
+  if (end - begin == 1) return of[begin];
+  const size_t middle = begin + (end - begin + 1) / 2;
+  return extreme(least, extreme_of(least, of, begin, middle), extreme_of(least, of, middle, end));
+}
+
 Expr compared(Kind op, const Expr& a, const Expr& b) {
   Expr result = op == Kind::kLess        ? a < b
                 : op == Kind::kLessEqual ? a <= b
@@ -80,7 +88,17 @@ Rule::Rule(const Plan& plan, const Expression& expression, const std::vector<Tab
     } else if (!ranges_[i].fits(32)) {
       whole_ = Halide::Int(64);
     }
+    if (negates_too_low(expression, static_cast<int>(i))) whole_ = Halide::Int(64);
   }
+}
+
+// By a negative number // and % negate both, and the lowest of int32 has no negative there.
+bool Rule::negates_too_low(const Expression& expression, int index) const {
+  const Node& at = expression.nodes[static_cast<size_t>(index)];
+  if (at.op != Kind::kFloorDivide && at.op != Kind::kModulo) return false;
+  const auto low = [&](size_t i) { return ranges_[static_cast<size_t>(at.operands[i])].low; };
+  constexpr int64_t kLowest = std::numeric_limits<int32_t>::min();
+  return low(1) < 0 && (low(0) <= kLowest || low(1) <= kLowest);
 }
 
 bool Rule::reads(int index, const std::string& variable) const {
@@ -197,11 +215,8 @@ Expr Rule::evaluate(const Node& at, const RuleScope& scope, const std::vector<Ex
     case Kind::kSelect:
       return select(of[0], of[1], of[2]);
     case Kind::kMin:
-    case Kind::kMax: {
-      Expr best = of[0];
-      for (size_t i = 1; i < of.size(); ++i) best = extreme(at.op == Kind::kMin, best, of[i]);
-      return best;
-    }
+    case Kind::kMax:
+      return extreme_of(at.op == Kind::kMin, of, 0, of.size());
     case Kind::kAbs:
       return at.type == Type::kInt ? number(Halide::abs(of[0])) : Halide::abs(of[0]);
     case Kind::kExp:

@@ -51,6 +51,8 @@ class Rule {
   const Plan& plan_;
   const Expression& expression_;
   const std::vector<TableSource>& tables_;
+  bool negates_too_low(const Expression& expression, int node) const;
+
   std::vector<WholeRange> ranges_;
   Halide::Type whole_;
 };

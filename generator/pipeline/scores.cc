@@ -129,7 +129,9 @@ Scores::Scores(const Plan& plan, const AttentionBlocking& blocking, StageScalars
   // Read in whole vectors, which may reach past the last key.
   Expr key = c * blocking_.key_block + x;
   key = select(key < key_length, likely(key), last_key_);
-  mask_rows(vars({x, y, c})) = in.mask.input(key, row, head, sequence);
+  Expr given = in.mask.input(key, row, head, sequence);
+  const bool additive = attention.mask == MaskTensor::kAdditive;
+  mask_rows(vars({x, y, c})) = additive && plan.dtype == Dtype::kBF16 ? quieted(given) : given;
   mask(vars({y, x, c})) = mask_rows(at({x, y, c}, h));
 }
 
@@ -362,7 +364,9 @@ Expr Scores::shaped(const Expr& product, const Expr& key) const {
   if (!score_rule_) return score;
   RuleScope scope = rule_scope(key);
   scope.s = score;
-  return Halide::cast<float>(rule_value(*score_rule_, scope));
+  score = Halide::cast<float>(rule_value(*score_rule_, scope));
+  const bool numbers_of_user = score_rule_->reads_table(score_rule_->root());
+  return numbers_of_user && plan_.dtype == Dtype::kBF16 ? quieted(score) : score;
 }
 
 // Held to the queries and keys that there are: what stands behind them is thrown away, and a table
@@ -434,7 +438,14 @@ Expr Scores::rule_cuts_block() const {
 }
 
 Expr Scores::sink(const SinkSource& source) const {
-  return source.input(head) * static_cast<float>(unit_factor(unit_));
+  Expr logit = source.input(head);
+  if (unit_ == ScoreUnit::kNatural) return logit;
+  // What is finite stays so, and its bits say what it is: min and max may lose a NaN. LLVM would
+  // drop a comparison with the largest number.
+  constexpr float kFar = 3.4e38f;
+  Expr product = logit * static_cast<float>(kLog2E);
+  Expr size = Halide::reinterpret<uint32_t>(logit) & Expr(0x7fffffffu);
+  return select(size < Expr(0x7f800000u), Halide::clamp(product, -kFar, kFar), product);
 }
 
 Expr Scores::masked_score(const Expr& score) const {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "generator/spec/error.h"
@@ -46,6 +47,11 @@ const RuleCase kCases[] = {
      "score_rule: 'tanh(s) + exp(-abs(s)) * log(1 + abs(s)) + sqrt(abs(s)) + floor(s) - max(s, "
      "0.5, "
      "h) % 0.75'"},
+    {"ExtremesOfMany", "query_length: 9",
+     "score_rule: 'min(s, t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7], t[8], t[9], t[10], "
+     "t[11], "
+     "t[12], t[13], t[14], t[15]) + max(t[0], t[3], s, t[1] * 2, t[4])', table: {t: {shape: [16], "
+     "dtype: f32}}"},
     {"Bias", "query_length: 150",
      "score_rule: 's + bias[h, min(abs(q - k), 31)]', table: {bias: {shape: [H, 32], dtype: f32}}"},
     {"CausalBias", "query_length: 90",
@@ -206,6 +212,76 @@ TEST(Rules, HiddenKeysOfABlockMayHoldAnything) {
   }
   for (const auto& [name, values] : outputs_of(kernel, lengths, inputs))
     EXPECT_TRUE(same_bits(values, clean.at(name))) << name;
+}
+
+// The lowest number of int32 has no negative there, and // and % by a negative number negate.
+TEST(Rules, LowestWholeNumberByANegativeOne) {
+  for (const char* rule : {"t[k] % -3 == -2", "t[k] // -3 < 0", "t[k] // min(q - 20, -2) > 0",
+                           "t[k] % min(q - 20, -5) == -3", "7 // min(t[k], -1) == -1"}) {
+    SCOPED_TRACE(rule);
+    const TestKernel kernel(
+        config("query_length: 9", std::string("table: {t: [Lk]}, mask: {rule: '") + rule + "'}") +
+        ", outputs: [output, lse]}");
+    const CallLengths lengths = max_lengths(kernel.spec());
+    HostTensors inputs = random_inputs(kernel.spec(), lengths, 17);
+    const int32_t lowest = std::numeric_limits<int32_t>::min();
+    inputs.at("t").ints = {lowest, lowest + 1, -1, 0, 1, -2, lowest, 2147483647, lowest + 2};
+    expect_right(kernel, lengths, inputs, run_kernel(kernel, lengths, inputs, {}));
+  }
+}
+
+// A sink whose product with log2(e) leaves float32 is the lse of a row that sees no key, and of one
+// that it outweighs.
+TEST(Rules, SinksAtTheEndsOfFloat32) {
+  const TestKernel kernel(
+      config("batch: 2, query_length: 9", "sink: true, mask: {key_lengths: true}") +
+      ", outputs: [output, weights, lse]}");
+  const CallLengths lengths = max_lengths(kernel.spec());
+  HostTensors inputs = random_inputs(kernel.spec(), lengths, 19);
+  inputs.at("key_lengths").ints = {0, 9};
+  const float most = std::numeric_limits<float>::max();
+  const std::vector<float> sinks = {-most, 2.5e38f, most, -kInf};
+  inputs.at("sink").floats = sinks;
+  const Outputs outputs = run_kernel(kernel, lengths, inputs, {});
+  for (size_t h = 0; h < 4; ++h) {
+    for (size_t i = 0; i < 9; ++i) {
+      EXPECT_EQ(outputs.at("lse")[h * 9 + i], sinks[h]) << h;
+      const float of_keys = outputs.at("lse")[(4 + h) * 9 + i];
+      if (sinks[h] > 0) {
+        EXPECT_EQ(of_keys, sinks[h]) << h;
+      } else {
+        EXPECT_LT(std::abs(of_keys), 100) << h;
+      }
+    }
+  }
+}
+
+// In bf16 as well, whatever the bits of the NaN are.
+TEST(Rules, NanOfAllOnesInTensorsOfTheUser) {
+  for (const char* keys :
+       {"mask: {tensor: additive}",
+        "score_rule: 's + mask[q, k]', table: {mask: {shape: [Lq, Lk], dtype: f32}}"}) {
+    SCOPED_TRACE(keys);
+    std::string text = keys;
+    const bool table = text.find("table") != std::string::npos;
+    if (table) {
+      for (size_t at; (at = text.find("mask")) != std::string::npos;) text.replace(at, 4, "bias");
+    }
+    const TestKernel kernel(config("query_length: 9", "dtype: bf16, " + text) + "}");
+    const CallLengths lengths = max_lengths(kernel.spec());
+    for (uint32_t bits : {0x7fffffffu, 0xffffffffu, 0x7fc00000u, 0xff800001u}) {
+      HostTensors inputs = random_inputs(kernel.spec(), lengths, 23);
+      HostTensor& given = inputs.at(table ? "bias" : "mask");
+      if (!table)
+        given = mask_by(kernel.spec(), {1, 1, 9, 9}, [](auto, auto, auto, auto) { return 0; });
+      std::memcpy(&given.floats[5 * 9 + 3], &bits, sizeof bits);
+      const Outputs outputs = run_kernel(kernel, lengths, inputs, {});
+      const std::vector<float>& output = outputs.at("output");
+      const size_t row = output.size() / 9;
+      for (size_t at = 0; at < output.size(); ++at)
+        ASSERT_EQ(std::isnan(output[at]), at / row == 5) << std::hex << bits << " " << at;
+    }
+  }
 }
 
 // A NaN that a row sees stays one through every step on its way.
