@@ -6,6 +6,7 @@
 // else is not affine becomes a variable of which no more is known than its range.
 #include <llvm/ADT/StringSwitch.h>
 #include <mlir/Analysis/Presburger/IntegerRelation.h>
+#include <mlir/Analysis/Presburger/Simplex.h>
 
 #include <algorithm>
 
@@ -76,7 +77,7 @@ using Cases = std::vector<Case>;
 using Sets = std::vector<IntegerPolyhedron>;
 
 constexpr size_t kMostCases = 32;   // of one value; beyond, it is only known by its range
-constexpr int kMostVisits = 20000;  // of nodes; a rule of 4096 characters needs few of them
+constexpr int kMostVisits = 20000;  // of nodes and of the parts that conditions cut, in all
 
 class Prover {
  public:
@@ -153,10 +154,7 @@ class Prover {
   // Checks the tables below a node, which is evaluated at the points of `sets`.
   LogicalResult visit(int index, const Sets& sets) {
     const Node& at = node(index);
-    if (++visits_ > kMostVisits) {
-      return error_at(operation(index), {}) << "the rule is too long to see that its indices stay "
-                                               "inside of their tables";
-    }
+    if (++visits_ > kMostVisits) return too_long(index);
     if (at.op == Kind::kAnd || at.op == Kind::kOr) {
       if (failed(visit(at.operands[0], sets))) return failure();
       return visit(at.operands[1], where(at.operands[0], at.op == Kind::kAnd, sets));
@@ -172,6 +170,11 @@ class Prover {
     return at.op == Kind::kTable ? inside(index, sets) : success();
   }
 
+  LogicalResult too_long(int index) {
+    return error_at(operation(index), {})
+           << "the rule is too long to see that its indices stay inside of their tables";
+  }
+
   LogicalResult inside(int index, const Sets& sets) {
     auto lookup = llvm::cast<LookupOp>(operation(index));
     auto input = lookup.getTable().getDefiningOp<InputOp>();
@@ -181,7 +184,9 @@ class Prover {
       const auto letter = llvm::cast<mlir::StringAttr>((*input.getAxes())[axis]).getValue();
       const Linear length = extent(letter);
       for (const IntegerPolyhedron& set : sets) {
-        for (const Case& of : values(operand, set)) {
+        const Cases cases = values(operand, set);
+        if (visits_ > kMostVisits) return too_long(index);
+        for (const Case& of : cases) {
           Case below = of, beyond = of;
           keep_nonnegative(below.set, combined(of.value, -1), -1);
           keep_ordered(beyond.set, length, of.value);
@@ -224,6 +229,7 @@ class Prover {
   // What a node of whole numbers is at the points of a set, which is cut up where that takes
   // different forms.
   Cases values(int index, const IntegerPolyhedron& set) {
+    if (++visits_ > kMostVisits) return {unknown(index, set)};
     Cases cases = forms(index, set);
     return cases.empty() || cases.size() > kMostCases ? Cases{unknown(index, set)} : cases;
   }
@@ -354,9 +360,11 @@ class Prover {
   Sets where(int index, bool holds, const Sets& sets) {
     Sets all;
     for (const IntegerPolyhedron& set : sets) {
+      if (++visits_ > kMostVisits) return sets;
       for (IntegerPolyhedron& part : parts(index, holds, set)) all.push_back(std::move(part));
+      if (all.size() > kMostCases) return sets;
     }
-    return all.size() > kMostCases ? sets : all;
+    return all;
   }
 
   // The points of a set where a condition holds (or does not), in parts; more of them where that
@@ -414,6 +422,10 @@ class Prover {
         }
       }
     }
+    // Each condition would double what there is otherwise.
+    std::erase_if(all, [](const IntegerPolyhedron& part) {
+      return mlir::presburger::Simplex(part).isEmpty();
+    });
     return all;
   }
 

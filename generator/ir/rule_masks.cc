@@ -3,6 +3,9 @@
 #include "generator/ir/rule_masks.h"
 
 #include <algorithm>
+#include <cstdlib>
+#include <limits>
+#include <optional>
 
 #include "generator/ir/rules.h"
 
@@ -62,6 +65,11 @@ bool is_true(Value condition) {
   return number && llvm::cast<mlir::IntegerAttr>(number.getNumber()).getValue().getBoolValue();
 }
 
+// Of what a mask may say; beyond, the rule stays one.
+bool is_width(std::optional<int64_t> side) {
+  return !side || std::abs(*side) <= std::numeric_limits<int32_t>::max();
+}
+
 struct RuleToMask : mlir::OpRewritePattern<AttentionOp> {
   using OpRewritePattern::OpRewritePattern;
   LogicalResult matchAndRewrite(AttentionOp op, mlir::PatternRewriter& rewriter) const override {
@@ -76,7 +84,7 @@ struct RuleToMask : mlir::OpRewritePattern<AttentionOp> {
     };
     for (Value condition : conjuncts) {
       const auto found = sides_of(condition);
-      if (found) {
+      if (found && is_width(found->left) && is_width(found->right)) {
         narrow(sides.left, found->left);
         narrow(sides.right, found->right);
       } else if (!is_true(condition)) {

@@ -281,8 +281,10 @@ TEST_P(ShippedConfig, PlanSaysWhatTheSpecSays) {
     return;
   }
   const Bias& bias = spec.projection_bias;
+  // Weights of two bytes are not multiplied by it.
+  const double folded = spec.weights == Dtype::kF32 ? spec.scale : 1;
   const std::vector<ProjectionPart> want = {
-      {"w_q", bias.q ? "b_q" : "", spec.heads, spec.d_head, spec.scale},
+      {"w_q", bias.q ? "b_q" : "", spec.heads, spec.d_head, folded},
       {"w_k", bias.k ? "b_k" : "", spec.kv_heads, spec.d_head, 1},
       {"w_v", bias.v ? "b_v" : "", spec.kv_heads, spec.d_value, 1},
   };
@@ -450,6 +452,34 @@ TEST(Refusal, OfAKeyThatIsNotBuiltYet) {
   ASSERT_EQ(result.problems.size(), 1u);
   EXPECT_EQ(result.problems[0].where.line, 6);
   EXPECT_NE(result.problems[0].message.find("arm64"), std::string::npos);
+}
+
+// Where an index lies is found out case by case: of conditions that exclude each other no more than
+// they are, and where there are too many the rule is refused in place.
+TEST(Indices, TakeBoundedWork) {
+  const std::string start =
+      "version: 1\nname: t\nop: attention\nheads: 32\nd_head: 8\nquery_length: 8\n"
+      "table: {t: {shape: [32], dtype: f32}}\nscore_rule: 's + t[";
+  std::string heads = "0", parity = "0";
+  for (int i = 0; i < 30; ++i)
+    heads = std::to_string(i) + " if h == " + std::to_string(i) + " else " + heads;
+  for (int i = 2; i < 20; ++i)
+    parity = "(0 if k % " + std::to_string(i) + " == 0 else 1) + (" + parity + ")";
+  EXPECT_TRUE(lower_text(start + heads + "]'\n").plan);
+  const LowerResult refused = lower_text(start + parity + "]'\n");
+  EXPECT_FALSE(refused.plan);
+  ASSERT_EQ(refused.problems.size(), 1u);
+  EXPECT_NE(refused.problems[0].message.find("the rule is too long"), std::string::npos)
+      << refused.problems[0].message;
+  EXPECT_EQ(refused.problems[0].where.line, 8);
+}
+
+// What is wider than a mask may be stays a rule.
+TEST(Rules, SidesBeyond32Bits) {
+  const std::string start =
+      "version: 1\nname: t\nop: attention\nheads: 1\nd_head: 8\nquery_length: 8\n";
+  for (const char* rule : {"q - k + 2147483647 < -2", "k - q - 2 < 2147483647"})
+    EXPECT_TRUE(plan_of(start + "mask: {rule: '" + rule + "'}\n").attention.mask_rule) << rule;
 }
 
 TEST(Refusal, OfASpecThatNoParserMade) {
