@@ -99,7 +99,8 @@ void check_buffers(const Spec& spec, const Program& program, const Plan& plan) {
     for (auto extent = buffer.extents.rbegin(); extent != buffer.extents.rend(); ++extent) {
       sizes.push_back(largest(*extent, plan));
       overflow = overflow || __builtin_mul_overflow(elements, sizes.back(), &elements);
-      if (extent->symbol == Symbol::kKey) key = "key_length";
+      if (extent->symbol == Symbol::kKey)
+        key = plan.cache ? "kv_cache.capacity" : spec.key_length_given ? "key_length" : key;
     }
     if (!overflow && elements <= kMaxElements) continue;
     const std::string count = overflow ? "more than 2^63" : std::to_string(elements);

@@ -4,7 +4,6 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cctype>
 
 #include "generator/emit/cache_text.h"
 #include "mha/mha.h"
@@ -141,12 +140,6 @@ std::string facts(const Plan& plan) {
   return text;
 }
 
-std::string upper(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(),
-                 [](unsigned char c) { return std::toupper(c); });
-  return text;
-}
-
 }  // namespace
 
 std::string shape_text(const TensorInfo& tensor, const Plan& plan) {
@@ -159,7 +152,7 @@ std::string shape_text(const TensorInfo& tensor, const Plan& plan) {
 std::string c_header(const Plan& plan, const Program& program, const std::string& variant) {
   const std::string& name = plan.name;
   const bool block = !program.weights.empty();
-  const std::string guard = "MHA_GENERATED_" + upper(name) + "_H_";
+  const std::string guard = "MHA_GENERATED_" + name + "_H_";
   std::string fields, example;
   for (const TensorInfo& tensor : program.tensors) {
     fields += fmt::format("  mha_tensor {}; /* {} {}, {} */\n", tensor.name,

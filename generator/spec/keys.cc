@@ -341,7 +341,8 @@ const std::vector<std::string>& tensor_names() {
                                       "past_value",    "block_table",
                                       "cache_lengths", "sequence_starts",
                                       "top_weights",   "top_indices",
-                                      "present_key",   "present_value"};
+                                      "present_key",   "present_value",
+                                      "call"};  // the first field of the struct of arguments
     names.insert(names.end(), weight_names().begin(), weight_names().end());
     names.insert(names.end(), output_names().begin(), output_names().end());
     return names;

@@ -341,13 +341,14 @@ void Reader::read_weights_from() {
   }
 }
 
+// Scores are kept in units of log2, so that the product is the number in the kernel.
+constexpr double kLargestScale =
+    static_cast<double>(std::numeric_limits<float>::max()) / std::numbers::log2e;
+
 void Reader::read_scores() {
   const std::optional<double> fallback =
       d_head_ ? std::optional<double>(1 / std::sqrt(static_cast<double>(*d_head_))) : std::nullopt;
   spec_.scale = number("scale", fallback).value_or(0);
-  // Scores are kept in units of log2, so that this product is the number in the kernel.
-  constexpr double kLargestScale =
-      static_cast<double>(std::numeric_limits<float>::max()) / std::numbers::log2e;
   const Field scale = find("scale");
   if (scale.good() && !(std::abs(spec_.scale) <= kLargestScale)) {
     problem(scale.node->where, "scale: scale * log2(e) is beyond the range of f32",
@@ -377,8 +378,13 @@ void Reader::read_scores() {
     if (spec_.alibi && heads_) read_alibi_slopes(alibi.key);
   } else if (alibi.good()) {
     spec_.alibi = true;
-    for (const YamlNode& slope : alibi.node->items)
-      spec_.alibi_slopes.push_back(*read_number(slope));
+    for (const YamlNode& item : alibi.node->items) {
+      const double slope = *read_number(item);
+      spec_.alibi_slopes.push_back(slope);
+      if (std::abs(slope) <= kLargestScale) continue;
+      problem(item.where, "alibi: slope * log2(e) is beyond the range of f32",
+              "it may be -2.358e38 to 2.358e38");
+    }
     if (heads_ && static_cast<int64_t>(alibi.node->items.size()) != *heads_) {
       problem(alibi.node->where, "alibi: " + std::to_string(alibi.node->items.size()) +
                                      " slopes for " + std::to_string(*heads_) +

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -8,6 +9,10 @@ namespace {
 
 // 2^31 elements are one more than a 32-bit index reaches.
 constexpr uint64_t kMaxElements = (uint64_t{1} << 31) - 1;
+
+// With everything else that a config may ask for, a call has fewer than MHA_MAX_TENSORS tensors and
+// a stage fewer than MHA_MAX_OPERANDS operands.
+constexpr size_t kMaxTables = 32;
 
 struct Axis {
   const char* name;
@@ -91,6 +96,22 @@ void check_tensor_sizes(const Spec& spec, std::vector<Diagnostic>* problems) {
     const Axis capacity{"capacity", spec.kv_cache->capacity};
     check("cache `present_key`", {b, g, capacity, d}, "kv_cache.capacity");
     check("cache `present_value`", {b, g, capacity, dv}, "kv_cache.capacity");
+    // A page has whole panels of 16 keys and whole vectors of values, as cache_info.cc lays it out.
+    const double elements = static_cast<double>(b.size) * static_cast<double>(g.size) *
+                            static_cast<double>(capacity.size) *
+                            static_cast<double>(std::max(d.size, dv.size));
+    const auto padded = [](int64_t n) { return (n + 15) / 16 * 16; };
+    const int64_t page = spec.kv_cache->paged ? spec.kv_cache->page : padded(capacity.size);
+    if (elements <= static_cast<double>(kMaxElements)) {
+      check("a page of values, in whole vectors,", {g, {"keys", page}, {"Dv", padded(dv.size)}},
+            "kv_cache.capacity");
+    }
+  }
+  if (spec.tables.size() > kMaxTables) {
+    problems->push_back({spec.where("table"),
+                         "table: " + std::to_string(spec.tables.size()) +
+                             " tables, a kernel has at most " + std::to_string(kMaxTables),
+                         "tables of the same shape and dtype may be one with an axis more"});
   }
   for (const Table& table : spec.tables) {
     std::vector<Axis> axes;
@@ -99,7 +120,7 @@ void check_tensor_sizes(const Spec& spec, std::vector<Diagnostic>* problems) {
                            : axis == "H"  ? h.size
                            : axis == "G"  ? g.size
                            : axis == "Lq" ? lq.size
-                           : axis == "Lk" ? lk.size
+                           : axis == "Lk" ? (spec.kv_cache ? spec.kv_cache->capacity : lk.size)
                            : axis == "D"  ? d.size
                                           : std::stoll(axis);
       axes.push_back({axis.c_str(), size});

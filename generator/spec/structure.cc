@@ -251,7 +251,7 @@ bool Checker::table_name(const YamlNode::Key& key) {
     return fail(key.where, got + "already has a meaning in expressions");
   }
   if (std::find(tensors.begin(), tensors.end(), key.name) != tensors.end()) {
-    return fail(key.where, got + "is the name of another tensor");
+    return fail(key.where, got + "is the name of another tensor or field of a call");
   }
   return true;
 }

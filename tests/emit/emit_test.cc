@@ -302,6 +302,8 @@ TEST(Header, SaysShapes) {
   EXPECT_THAT(header, HasSubstr("mha_tensor query; /* input float, [B, Lq, 4, 8] */"));
   EXPECT_THAT(header, HasSubstr("batch B in [1, 2]"));
   EXPECT_THAT(header, HasSubstr("keys Lk = Lq"));
+  // Of a name in other letters it is another file, and has another guard.
+  EXPECT_THAT(header, HasSubstr("#ifndef MHA_GENERATED_handmade_H_"));
   const std::string block = generate(config("tiny_block"), {}).files.at("tiny_block.h");
   EXPECT_THAT(block, HasSubstr("tiny_block_weights_load("));
 }

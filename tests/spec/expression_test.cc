@@ -180,6 +180,8 @@ TEST(Expression, Errors) {
 
 TEST(Expression, Limits) {
   EXPECT_EQ(score(std::string(20, '(') + "s" + std::string(20, ')')), "s");
+  EXPECT_NE(score(std::string(21, '(') + "s" + std::string(21, ')')).find("nested too deep"),
+            std::string::npos);
   EXPECT_NE(score(std::string(2000, '(') + "s").find("nested too deep"), std::string::npos);
   EXPECT_NE(score(std::string(2000, '-') + "s").find("nested too deep"), std::string::npos);
   std::string nots;

@@ -241,6 +241,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadCase{attention("table: {@q: [Lk]}\n"), "`q` already has a meaning in expressions"},
         BadCase{attention("table: {@int: [Lk]}\n"), "is a keyword"},
         BadCase{attention("table: {@key: [Lk]}\n"), "is the name of another tensor"},
+        BadCase{attention("table: {@call: [Lk]}\n"), "or field of a call"},
         BadCase{attention("table: {@a-b: [Lk]}\n"), "is no C identifier"},
         BadCase{attention("mask: {rule: 'doc[q] > 0'}\ntable: {doc: @[]}\n"),
                 "must have at least 1 item"},

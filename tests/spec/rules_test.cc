@@ -8,6 +8,17 @@
 namespace mha {
 namespace {
 
+// So many tables, and a rule that reads each.
+std::string tables(int count) {
+  std::string rule, map;
+  for (int i = 0; i < count; ++i) {
+    const std::string name = "t" + std::to_string(i);
+    rule += (i > 0 ? " + " : "") + name + "[k]";
+    map += (i > 0 ? ", " : "") + name + ": [Lk]";
+  }
+  return "mask: {rule: '" + rule + " > 0'}\n@table: {" + map + "}\n";
+}
+
 class BadRule : public testing::TestWithParam<BadCase> {};
 TEST_P(BadRule, IsRefusedInPlace) { expect_bad(GetParam()); }
 
@@ -24,6 +35,10 @@ INSTANTIATE_TEST_SUITE_P(
         BadCase{attention("pruned_heads: [0, @8]\n"), "there is no head 8, heads are 0 to 7"},
         BadCase{attention("@pruned_heads: [0, 1, 2, 3, 4, 5, 6, 7]\n"), "no head is left"},
         BadCase{attention("alibi: @[1, 0.5]\n"), "2 slopes for 8 heads"},
+        BadCase{attention("alibi: [1, 2, 3, 4, 5, 6, 7, @2.3587e38]\n"),
+                "slope * log2(e) is beyond the range of f32", "2.358e38"},
+        BadCase{attention("alibi: [1, @-3e38, 3, 4, 5, 6, 7, 2.3586e38]\n"),
+                "alibi: slope * log2(e)"},
         BadCase{"version: 1\nname: t\nop: attention\nheads: 65537\nd_head: 1\nquery_length: "
                 "4\n@alibi: true\n",
                 "at most 65536 heads"}));
@@ -147,6 +162,13 @@ INSTANTIATE_TEST_SUITE_P(
         BadCase{"version: 1\nname: t\nop: attention\nheads: 1\nd_head: 1\nquery_length: 65536\n"
                 "mask: {rule: 'm[q, k] > 0'}\ntable: {@m: [Lq, Lk]}\n",
                 "table `m` [Lq, Lk] = [65536, 65536] has 4294967296"},
+        BadCase{"version: 1\nname: t\nop: attention\nheads: 8\nd_head: 100\nquery_length: 1\n"
+                "kv_cache: {@capacity: 2600000}\n",
+                "in whole vectors, [G, keys, Dv] = [8, 2600000, 112] has 2329600000"},
+        BadCase{attention("kv_cache: {capacity: 65536}\nmask: {rule: 'm[k, k] > 0'}\ntable: {@m: "
+                          "[Lk, Lk]}\n"),
+                "table `m` [Lk, Lk] = [65536, 65536] has 4294967296"},
+        BadCase{attention(tables(33)), "33 tables, a kernel has at most 32"},
         BadCase{"version: 1\nname: t\nd_model: 32768\n@heads: 2\nkv_heads: 1\nd_head: "
                 "32768\nd_value: 1\nquery_length: 1\n",
                 "weight `w_q` [H * D, M] = [65536, 32768] has 2147483648"}));

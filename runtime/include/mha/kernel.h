@@ -320,9 +320,9 @@ enum { MHA_SCRATCH_HEADER = 64 };
 
 /* What a kernel may have at most, so that a call needs no allocation. */
 enum {
-  MHA_MAX_TENSORS = 32,
+  MHA_MAX_TENSORS = 64,
   MHA_MAX_BUFFERS = 32,
-  MHA_MAX_OPERANDS = 24,
+  MHA_MAX_OPERANDS = 64,
   MHA_MAX_VARIANTS = 16,
   MHA_MAX_TARGETS = 16
 };
