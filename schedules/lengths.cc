@@ -124,7 +124,7 @@ void settle_variants(std::vector<LengthVariant>& variants, const Plan& plan,
     for (StageSchedule& stage : variant.schedule.stages) {
       if (stage.stage != "attention") continue;
       for (auto& [name, value] : stage.params) {
-        if (name != "softmax_level" || value == 0) continue;
+        if ((name != "softmax_level" && name != "split_keys") || value == 0) continue;
         if (!check_schedule(variant.schedule, own, machine).empty()) value = 0;
       }
     }

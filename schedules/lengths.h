@@ -41,8 +41,8 @@ std::vector<LengthVariant> for_longest(const Schedule& schedule, const Plan& pla
                                        const Machine& machine, int threads);
 
 // The same schedules, each legal for its own lengths where it was for longer calls: a parameter
-// that arranges what shorter calls have only one of (softmax_level of a single block of keys) is 0,
-// which leaves their code as it was.
+// that arranges what shorter calls have only one of (softmax_level and split_keys of a single block
+// of keys) is 0.
 void settle_variants(std::vector<LengthVariant>& variants, const Plan& plan,
                      const Machine& machine);
 

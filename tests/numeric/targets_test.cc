@@ -140,8 +140,9 @@ TEST(TargetsOfALibrary, ShareACacheButNoWeights) {
       if (by.size() > 1) {  // those of the next target do not fit
         arguments.weights = weights[(by[i] + 1) % targets.size()];
         EXPECT_EQ(call.try_run(), MHA_INVALID_ARGUMENT);
-        EXPECT_THAT(api.last_message(), testing::AllOf(testing::HasSubstr("packed for another kernel or target"),
-                                                       testing::HasSubstr(targets[by[i]].name)));
+        EXPECT_THAT(api.last_message(),
+                    testing::AllOf(testing::HasSubstr("packed for another kernel or target"),
+                                   testing::HasSubstr(targets[by[i]].name)));
       }
     }
     return output;

@@ -236,7 +236,7 @@ TEST(Loops, PaddingIsNotWalked) {
 }
 
 TEST(Loops, LengthsOfACallBoundTheLoops) {
-  const Facts found = facts("query_length: 64\nkey_length: {min: 1, max: 2048}\n");
+  const Facts found = facts("query_length: 64\nkey_length: {min: 1, max: 1024}\n");
   EXPECT_EQ(found.scalars, Names{"key_length"});
   EXPECT_EQ(found.masks, 0);
 }
