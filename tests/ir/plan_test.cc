@@ -253,8 +253,11 @@ TEST_P(ShippedConfig, PlanSaysWhatTheSpecSays) {
   EXPECT_EQ(plan.layout, spec.layout);
   EXPECT_EQ(plan.batch, spec.batch);
   EXPECT_EQ(plan.query_length, spec.query_length);
-  EXPECT_EQ(plan.key_length, spec.key_length);
-  EXPECT_EQ(plan.self_length, !spec.key_length_given);
+  // With a cache the keys are what the cache and the call have together.
+  const Range keys =
+      spec.kv_cache ? Range{spec.query_length.min, spec.kv_cache->capacity} : spec.key_length;
+  EXPECT_EQ(plan.key_length, keys);
+  EXPECT_EQ(plan.self_length, !spec.key_length_given && !spec.kv_cache);
   EXPECT_EQ(plan.d_model, spec.d_model);
   EXPECT_EQ(plan.outputs, spec.outputs);
   EXPECT_EQ(plan.attention.heads, spec.heads);
