@@ -12,13 +12,13 @@ constexpr double kExpInstructions = 8;
 
 }  // namespace
 
-Bound predicted_bound(const Plan& plan, const Machine& machine, const Lengths& lengths) {
+Bound predicted_bound(const Plan& plan, const Machine& machine, const Lengths& lengths,
+                      const CallWork& work) {
   Bound bound;
   const bool pairs = plan.dtype == Dtype::kBF16 && has_bf16_dot(machine);
   bound.flops_per_cycle = 2 * machine.vector_floats * machine.fma_ports * (pairs ? 2 : 1);
-  bound.product_cycles = static_cast<double>(call_flops(plan, lengths)) / bound.flops_per_cycle;
-  const double exps = static_cast<double>(visible_pairs(plan, lengths)) *
-                      static_cast<double>(lengths.batch) *
+  bound.product_cycles = static_cast<double>(work.flops) / bound.flops_per_cycle;
+  const double exps = static_cast<double>(work.visible_pairs) * static_cast<double>(lengths.batch) *
                       static_cast<double>(plan.attention.heads);
   bound.exp_cycles = exps / machine.vector_floats * kExpInstructions / machine.fma_ports;
   bound.percent_of_peak =

@@ -16,7 +16,9 @@ struct Bound {
   double percent_of_peak = 0;  // what is left of the peak
 };
 
-Bound predicted_bound(const Plan& plan, const Machine& machine, const Lengths& lengths);
+// Of a call of these lengths, whose work is given.
+Bound predicted_bound(const Plan& plan, const Machine& machine, const Lengths& lengths,
+                      const CallWork& work);
 
 }  // namespace mha
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <optional>
 
 #include "generator/spec/expression_count.h"
 
@@ -49,7 +50,7 @@ int64_t offset_of(const Plan& plan, const Lengths& lengths) {
 // Over all heads of a sequence, what a mask rule shows within the window. Of a very large call some
 // rows stand for all.
 Wide pairs_of_rule(const Plan& plan, const Lengths& lengths) {
-  constexpr int64_t kMostSteps = int64_t{1} << 22;  // about a second
+  constexpr int64_t kMostSteps = int64_t{1} << 22;  // half a second
   const Attention& a = plan.attention;
   const int64_t offset = offset_of(plan, lengths);
   int64_t steps = 0;
@@ -63,17 +64,27 @@ Wide pairs_of_rule(const Plan& plan, const Lengths& lengths) {
   };
   // Where no head is different, one stands for all.
   const int64_t heads = reads_variable(*a.mask_rule, "h") ? a.heads : 1;
-  shown(0, lengths.query / 2);
-  const int64_t rows = std::max<int64_t>(kMostSteps / std::max<int64_t>(steps, 1), 1);
-  const int64_t stride = std::clamp<int64_t>(heads * lengths.query / rows, 1, lengths.query);
-  Wide pairs = 0;
-  for (int64_t head = 0; head < heads; ++head) {
-    for (int64_t i = 0; i < lengths.query; i += stride) {
-      const int64_t alike = std::min(stride, lengths.query - i);
-      pairs += Wide{alike} * shown(head, i + alike / 2);
+  // A row of every `stride` stands for them all; nothing where that takes too many steps.
+  const auto counted = [&](int64_t stride) -> std::optional<Wide> {
+    Wide pairs = 0;
+    steps = 0;
+    for (int64_t head = 0; head < heads; ++head) {
+      for (int64_t i = 0; i < lengths.query; i += stride) {
+        const int64_t alike = std::min(stride, lengths.query - i);
+        pairs += Wide{alike} * shown(head, i + alike / 2);
+        if (steps > kMostSteps && stride < lengths.query) return std::nullopt;
+      }
     }
+    return pairs * (a.heads / heads);
+  };
+  // Rows may differ much in their steps, so that only counting tells how many rows there may be.
+  Wide pairs = 0;
+  for (int64_t stride = lengths.query;; stride = (stride + 1) / 2) {
+    const std::optional<Wide> finer = counted(stride);
+    if (!finer) return pairs;
+    pairs = *finer;
+    if (stride == 1) return pairs;
   }
-  return pairs * (a.heads / heads);
 }
 
 // Over all heads of a sequence.
@@ -97,20 +108,17 @@ Lengths largest_lengths(const Plan& plan) {
   return {plan.batch.max, plan.query_length.max, plan.keys().max};
 }
 
-int64_t visible_pairs(const Plan& plan, const Lengths& lengths) {
-  return narrowed(pairs_of_heads(plan, lengths) / plan.attention.heads);
-}
-
-int64_t call_flops(const Plan& plan, const Lengths& lengths) {
+CallWork call_work(const Plan& plan, const Lengths& lengths) {
   const Attention& a = plan.attention;
-  Wide products = Wide{lengths.batch} * pairs_of_heads(plan, lengths) * (a.d_head + a.d_value);
+  const Wide pairs = pairs_of_heads(plan, lengths);
+  Wide products = Wide{lengths.batch} * pairs * (a.d_head + a.d_value);
   for (const Projection& projection : plan.projections) {
     products += Wide{rows_of(plan, projection, lengths)} * plan.d_model * columns_of(projection);
   }
   if (!plan.out_weight.empty()) {
     products += Wide{lengths.batch} * lengths.query * a.heads * a.d_value * plan.d_model;
   }
-  return narrowed(2 * products);
+  return {narrowed(pairs / a.heads), narrowed(2 * products)};
 }
 
 int64_t call_bytes(const Plan& plan, const Lengths& lengths) {

@@ -253,9 +253,10 @@ ordered_json make_manifest(const ManifestInput& input) {
                        {"query_length", range_json(plan.query_length)}};
   call["key_length"] = range_json(plan.keys());
   if (plan.has_own_keys()) call["new_keys"] = range_json(plan.new_key_length);
-  call["flops"] = call_flops(plan, lengths);
+  const CallWork work = call_work(plan, lengths);
+  call["flops"] = work.flops;
   call["bytes"] = call_bytes(plan, lengths);
-  call["visible_pairs"] = visible_pairs(plan, lengths);
+  call["visible_pairs"] = work.visible_pairs;
   const BlockCount blocks = scheduled_blocks(input);
   if (blocks.query_block > 0) {
     call["key_blocks"] = {{"query_block", blocks.query_block},
@@ -265,7 +266,7 @@ ordered_json make_manifest(const ManifestInput& input) {
                           {"full", blocks.full}};
   }
   manifest["largest_call"] = call;
-  const Bound bound = predicted_bound(plan, machine, lengths);
+  const Bound bound = predicted_bound(plan, machine, lengths, work);
   manifest["bound"] = {{"flops_per_cycle", bound.flops_per_cycle},
                        {"product_cycles", std::llround(bound.product_cycles)},
                        {"exp_cycles", std::llround(bound.exp_cycles)},
@@ -307,7 +308,8 @@ std::string explain(const ManifestInput& input) {
   if (input.largest().program.cache) text += explain_cache(*input.largest().program.cache);
   text += "\nmasks\n";
   const int64_t pairs = lengths.query * lengths.key;
-  const int64_t visible = visible_pairs(plan, lengths);
+  const CallWork work = call_work(plan, lengths);
+  const int64_t visible = work.visible_pairs;
   const Attention& a = plan.attention;
   const bool bands = a.left || a.right;
   if (bands && !a.mask_rule) {
@@ -352,9 +354,9 @@ std::string explain(const ManifestInput& input) {
     text += fmt::format("packed weights: {} bytes\n", grouped(pack_bytes(largest.program)));
   }
   text += fmt::format("\nlargest call (B = {}, Lq = {}, Lk = {}): {} FLOPs, {} bytes of operands\n",
-                      lengths.batch, lengths.query, lengths.key, grouped(call_flops(plan, lengths)),
+                      lengths.batch, lengths.query, lengths.key, grouped(work.flops),
                       grouped(call_bytes(plan, lengths)));
-  const Bound bound = predicted_bound(plan, machine, lengths);
+  const Bound bound = predicted_bound(plan, machine, lengths, work);
   text += fmt::format(
       "  predicted bound on one core: {} cycles of products ({} FLOPs a cycle) and {} of "
       "exponentials, {:.1f} % of the peak\n",
